@@ -1,0 +1,48 @@
+//! Sizes that are powers of two and fixed at compile time.
+//!
+//! With `--cfg sessionwheel_tiny` (and under loom) they shrink, so that a test of a few dozen
+//! operations grows segments, splits buckets and crosses wheel levels.
+
+/// Whether sizes are the small ones.
+const TINY: bool = cfg!(any(loom, sessionwheel_tiny));
+
+/// Slot numbers, and bucket numbers, fit in this many bits of a link.
+pub(crate) const NUMBER_BITS: u32 = 30;
+
+/// The largest number of slots in a shard: one number is the list's end.
+pub(crate) const MAX_SLOTS: u32 = if cfg!(loom) {
+    24
+} else {
+    (1 << NUMBER_BITS) - 2
+};
+
+/// The first segment of slots, and of bucket heads, has `2^FIRST_BITS` elements.
+pub(crate) const FIRST_BITS: u32 = if TINY { 2 } else { 6 };
+
+/// So many doubling segments reach every number.
+pub(crate) const SEGMENTS: usize = if cfg!(loom) {
+    3
+} else {
+    (NUMBER_BITS - FIRST_BITS + 1) as usize
+};
+
+/// One digit of a tick: a wheel level has `2^DIGIT_BITS` positions.
+pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };
+
+/// Positions in a wheel level.
+pub(crate) const POSITIONS: u32 = 1 << DIGIT_BITS;
+
+/// 32-bit words in a page of a tick: 16 make a cache line.
+pub(crate) const PAGE_WORDS: u32 = if cfg!(loom) { 1 } else { 16 };
+
+/// The first segment of a tick's page directory has `2^PAGE_FIRST_BITS` pointers: half a cache
+/// line for a shard of up to 2,048 slots.
+pub(crate) const PAGE_FIRST_BITS: u32 = if TINY { 0 } else { 2 };
+
+/// So many doubling segments reach every page.
+pub(crate) const PAGE_SEGMENTS: usize = if cfg!(loom) {
+    1
+} else {
+    // A page covers 512 slots.
+    (NUMBER_BITS - 9 - PAGE_FIRST_BITS + 1) as usize
+};

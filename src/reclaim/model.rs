@@ -1,0 +1,95 @@
+//! A collector for loom models: what was deferred runs when a thread that asked for it (`flush`)
+//! unpins and finds nobody else pinned.
+//!
+//! Weaker than a real epoch in what it orders (a pin synchronises with nothing but through its
+//! fence, as crossbeam's does), so that it hides no missing ordering, and far smaller in states.
+
+use loom::sync::Mutex;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+
+use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+
+type Deferred = Box<dyn FnOnce() + Send>;
+
+struct Collector {
+    pinned: AtomicUsize,
+    deferred: Mutex<VecDeque<Deferred>>,
+}
+
+loom::lazy_static! {
+    static ref COLLECTOR: Collector = Collector {
+        pinned: AtomicUsize::new(0),
+        deferred: Mutex::new(VecDeque::new()),
+    };
+}
+
+loom::thread_local! {
+    static DEPTH: Cell<usize> = Cell::new(0);
+    static ASKED: Cell<bool> = Cell::new(false);
+}
+
+pub(super) struct Guard(PhantomData<*mut ()>);
+
+pub(super) fn pin() -> Guard {
+    if DEPTH.with(|d| d.replace(d.get() + 1)) == 0 {
+        enter();
+    }
+    Guard(PhantomData)
+}
+
+pub(super) fn is_pinned() -> bool {
+    DEPTH.with(Cell::get) != 0
+}
+
+fn enter() {
+    COLLECTOR.pinned.fetch_add(1, Ordering::Relaxed);
+    // Partner: the fence in `leave`. Whoever pins after a collection began sees what was unlinked.
+    fence(Ordering::SeqCst);
+}
+
+fn leave() {
+    // Release: what was read under this guard happens before a recycling (Acquire below).
+    COLLECTOR.pinned.fetch_sub(1, Ordering::Release);
+    if !ASKED.with(|a| a.replace(false)) {
+        return;
+    }
+    let ripe: Vec<Deferred> = {
+        let mut deferred = COLLECTOR.deferred.lock().expect("not poisoned");
+        fence(Ordering::SeqCst);
+        if COLLECTOR.pinned.load(Ordering::Acquire) != 0 {
+            return;
+        }
+        deferred.drain(..).collect()
+    };
+    for closure in ripe {
+        closure();
+    }
+}
+
+impl Guard {
+    pub(super) fn repin(&mut self) {
+        if DEPTH.with(Cell::get) == 1 {
+            leave();
+            enter();
+        }
+    }
+
+    pub(super) fn defer<F: FnOnce() + Send + 'static>(&self, f: F) {
+        let mut deferred = COLLECTOR.deferred.lock().expect("not poisoned");
+        deferred.push_back(Box::new(f));
+    }
+
+    pub(super) fn flush(&self) {
+        ASKED.with(|a| a.set(true));
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if DEPTH.with(|d| d.replace(d.get() - 1)) == 1 {
+            leave();
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! An array that grows without moving: segments that double, each allocated on first use.
+//!
+//! Ground rules:
+//! - A segment pointer goes from null to its segment once and stays until the array is dropped,
+//!   so a reference to an element is good for as long as the array is borrowed.
+//! - A fresh element is blank: all its bytes are zero (see [`Blank`]), which lets the operating
+//!   system hand out a large segment lazily, page by page, on first touch.
+
+use std::ptr::{self, NonNull};
+
+use crate::sync::atomic::{AtomicPtr, Ordering};
+
+/// A type whose all-zero bytes are a valid value that needs no drop.
+///
+/// # Safety
+/// Outside loom, zeroed memory must be a valid `Self`, equal to what [`blank`](Blank::blank)
+/// makes, and dropping it must do nothing.
+pub(crate) unsafe trait Blank {
+    /// The value that zeroed memory stands for. Only called under loom, whose atomics have state
+    /// besides their bytes.
+    #[cfg_attr(not(loom), allow(dead_code))]
+    fn blank() -> Self;
+}
+
+macro_rules! blank_atomics {
+    ($($name:ident),*) => {$(
+        // SAFETY: the standard integer atomics have the layout of their integer, zero is valid,
+        // and they have no Drop.
+        unsafe impl Blank for crate::sync::atomic::$name {
+            fn blank() -> Self {
+                Self::new(0)
+            }
+        }
+    )*};
+}
+blank_atomics!(AtomicU32, AtomicU64);
+
+// SAFETY: an atomic pointer has the layout of a pointer, null is all zero, and it has no Drop.
+unsafe impl<T> Blank for AtomicPtr<T> {
+    fn blank() -> Self {
+        Self::new(ptr::null_mut())
+    }
+}
+
+/// Elements `0 .. (2^COUNT - 1) * 2^FIRST_BITS`; segment `k` holds `2^(FIRST_BITS + k)` of them.
+pub(crate) struct Segments<T, const FIRST_BITS: u32, const COUNT: usize> {
+    segments: [AtomicPtr<T>; COUNT],
+}
+
+impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS, COUNT> {
+    pub(crate) fn new() -> Self {
+        Self {
+            segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+        }
+    }
+
+    #[inline]
+    fn place(index: u32) -> (usize, usize) {
+        let shifted = u64::from(index) + (1 << FIRST_BITS);
+        let top = 63 - shifted.leading_zeros();
+        ((top - FIRST_BITS) as usize, (shifted - (1 << top)) as usize)
+    }
+
+    const fn len_of(segment: usize) -> usize {
+        1 << (FIRST_BITS as usize + segment)
+    }
+
+    /// The element, if its segment has been allocated.
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        let (segment, offset) = Self::place(index);
+        // Acquire: partner of the Release in `allocate`; without it the elements could be read
+        // before the zeroes the allocating thread saw.
+        let base = self.segments[segment].load(Ordering::Acquire);
+        if base.is_null() {
+            return None;
+        }
+        // SAFETY: a non-null segment holds `len_of(segment)` blank-initialised elements until the
+        // array is dropped, and `place` keeps `offset` below that.
+        Some(unsafe { &*base.add(offset) })
+    }
+
+    /// The element, whose segment must have been allocated.
+    ///
+    /// # Panics
+    /// If it has not: a number that nobody handed out.
+    #[inline]
+    pub(crate) fn at(&self, index: u32) -> &T {
+        match self.get(index) {
+            Some(element) => element,
+            None => no_such_segment(index),
+        }
+    }
+
+    /// The element; allocates its segment if this is the first touch.
+    #[inline]
+    pub(crate) fn get_or_alloc(&self, index: u32) -> &T {
+        match self.get(index) {
+            Some(element) => element,
+            None => self.allocate(index),
+        }
+    }
+
+    /// The elements from `from` on whose segments have been allocated, with their numbers.
+    pub(crate) fn allocated(&self, from: u32) -> impl Iterator<Item = (u32, &T)> {
+        let (first, offset) = Self::place(from);
+        (first..COUNT).flat_map(move |segment| {
+            let base = self.segments[segment].load(Ordering::Acquire); // as in `get`
+            let len = if base.is_null() {
+                0
+            } else {
+                Self::len_of(segment)
+            };
+            let skip = if segment == first { offset } else { 0 };
+            let before = Self::len_of(segment) - (1 << FIRST_BITS);
+            (skip.min(len)..len).map(move |at| {
+                // SAFETY: as in `get`: `at` is below the segment's length.
+                ((before + at) as u32, unsafe { &*base.add(at) })
+            })
+        })
+    }
+
+    #[cold]
+    fn allocate(&self, index: u32) -> &T {
+        let (segment, _) = Self::place(index);
+        let fresh = memory::allocate::<T>(Self::len_of(segment));
+        // Release: publishes the blank elements to `get`.
+        let installed = self.segments[segment].compare_exchange(
+            ptr::null_mut(),
+            fresh.as_ptr(),
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        if installed.is_err() {
+            // SAFETY: allocated just above with this length and never shared.
+            unsafe { memory::free(fresh, Self::len_of(segment)) };
+        }
+        self.at(index)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn no_such_segment(index: u32) -> ! {
+    panic!("element {index} lies in a segment that was never allocated");
+}
+
+impl<T, const FIRST_BITS: u32, const COUNT: usize> Drop for Segments<T, FIRST_BITS, COUNT> {
+    fn drop(&mut self) {
+        for (k, segment) in self.segments.iter_mut().enumerate() {
+            // Relaxed: `&mut self` already orders everything before this.
+            if let Some(base) = NonNull::new(segment.load(Ordering::Relaxed)) {
+                // SAFETY: allocated by `allocate` with this length; nobody else can reach it.
+                unsafe { memory::free(base, 1 << (FIRST_BITS as usize + k)) };
+            }
+        }
+    }
+}
+
+/// Zeroed memory on a cache-line boundary.
+#[cfg(not(loom))]
+mod memory {
+    use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+    use std::ptr::NonNull;
+
+    /// Segments start on a cache line, so that a slot of 64 bytes is one line.
+    const LINE: usize = 64;
+
+    /// Room for `len` elements plus one line. Asking the allocator itself for the alignment would
+    /// make it clear the memory by hand instead of leaving that to first touch, so the boundary is
+    /// found here and the allocation's own address is kept just below it.
+    fn layout<T>(len: usize) -> Layout {
+        const { assert!(align_of::<T>() <= LINE && !std::mem::needs_drop::<T>()) };
+        let bytes = size_of::<T>()
+            .checked_mul(len)
+            .and_then(|b| b.checked_add(2 * LINE));
+        bytes
+            .and_then(|b| Layout::from_size_align(b, align_of::<usize>()).ok())
+            .expect("a segment larger than the address space")
+    }
+
+    pub(super) fn allocate<T: super::Blank>(len: usize) -> NonNull<T> {
+        let layout = layout::<T>(len);
+        // SAFETY: the layout is never empty (it has the two extra lines).
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
+            handle_alloc_error(layout);
+        }
+        let offset = LINE + base.align_offset(LINE);
+        // SAFETY: `align_offset` for bytes is below LINE, so `offset` is below two lines, which the
+        // layout has room for; at least LINE bytes lie before it, enough for the base pointer, and
+        // `start` is aligned to a line, so the word before it is aligned to a word.
+        unsafe {
+            let start = base.add(offset);
+            start.cast::<*mut u8>().sub(1).write(base);
+            NonNull::new_unchecked(start.cast())
+        }
+    }
+
+    /// # Safety
+    /// `start` came from `allocate::<T>(len)` and is not used again.
+    pub(super) unsafe fn free<T>(start: NonNull<T>, len: usize) {
+        // SAFETY: `allocate` stored the allocation's address in the word before `start`, and the
+        // layout is a function of `T` and `len` alone.
+        unsafe {
+            let base = start.as_ptr().cast::<*mut u8>().sub(1).read();
+            dealloc(base, layout::<T>(len));
+        }
+    }
+}
+
+/// Under loom every element is constructed: its atomics register with the model.
+#[cfg(loom)]
+mod memory {
+    use std::ptr::NonNull;
+
+    pub(super) fn allocate<T: super::Blank>(len: usize) -> NonNull<T> {
+        let elements: Box<[T]> = (0..len).map(|_| T::blank()).collect();
+        NonNull::new(Box::into_raw(elements).cast()).expect("boxes are not null")
+    }
+
+    /// # Safety
+    /// `start` came from `allocate::<T>(len)` and is not used again.
+    pub(super) unsafe fn free<T>(start: NonNull<T>, len: usize) {
+        let slice = std::ptr::slice_from_raw_parts_mut(start.as_ptr(), len);
+        // SAFETY: `allocate` made it from a box of this length.
+        drop(unsafe { Box::from_raw(slice) });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::atomic::AtomicU32;
+
+    #[test]
+    fn every_index_has_a_place_of_its_own() {
+        let array = Segments::<AtomicU32, 2, 6>::new();
+        assert!(array.get(0).is_none());
+        for i in 0..(63 << 2) {
+            array.get_or_alloc(i).store(i + 1, Ordering::Relaxed);
+        }
+        for i in 0..(63 << 2) {
+            assert_eq!(array.at(i).load(Ordering::Relaxed), i + 1);
+        }
+    }
+
+    #[test]
+    fn what_is_allocated_is_listed_from_anywhere() {
+        let array = Segments::<AtomicU32, 1, 6>::new();
+        for i in [0, 6, 13] {
+            array.get_or_alloc(i); // segments 0 (0..2), 2 (6..14)
+        }
+        let from = |from| array.allocated(from).map(|(i, _)| i).collect::<Vec<_>>();
+        assert_eq!(from(0), [0, 1, 6, 7, 8, 9, 10, 11, 12, 13]);
+        assert_eq!(from(1), [1, 6, 7, 8, 9, 10, 11, 12, 13]);
+        assert_eq!(from(9), [9, 10, 11, 12, 13]);
+        assert_eq!(from(14), [] as [u32; 0]);
+        for (i, element) in array.allocated(0) {
+            assert!(std::ptr::eq(element, array.at(i)));
+        }
+    }
+
+    #[test]
+    fn segments_start_on_a_line_and_blank() {
+        let array = Segments::<AtomicU32, 2, 12>::new();
+        for start in [0, 4, 12, 28, 4092] {
+            let element = array.get_or_alloc(start);
+            assert_eq!(std::ptr::from_ref(element).addr() % 64, 0);
+            assert_eq!(element.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "never allocated")]
+    fn a_number_nobody_handed_out_is_refused() {
+        Segments::<AtomicU32, 2, 6>::new().at(9);
+    }
+}

@@ -1,0 +1,481 @@
+//! Slots: where an entry lives, its life cycle, the free list, and the two lanes by which removed
+//! entries come back.
+//!
+//! Ground rules:
+//! - A slot's **body** (key and value) is written only by the inserter that holds it, before the
+//!   slot is published in the table, and dropped only by `recycle`, after the epoch has passed
+//!   since the slot was unlinked (or with the whole slab, exclusively). In between it is read-only.
+//! - `position` is written by the holder too, and never changes while the slot is linked.
+//! - Who reaches a slot **through the table** while pinned may read all of it.
+//! - Who comes **by its number** pins, then reads `life`: unless that says *linked* there is
+//!   nothing there for it. A slot seen linked is not recycled while that guard is pinned.
+//! - Slots never move and are never freed before the slab, so reading a header is always sound.
+
+mod deadline;
+mod lane;
+mod life;
+mod link;
+
+pub(crate) use deadline::{Deadline, Moment};
+pub(crate) use lane::{Chain, Origin};
+pub(crate) use life::Life;
+pub(crate) use link::{Link, SlotNumber, Target};
+
+use std::mem::{self, MaybeUninit};
+use std::panic::{self, AssertUnwindSafe};
+
+use crate::geometry::{FIRST_BITS, MAX_SLOTS, SEGMENTS};
+use crate::segments::{Blank, Segments};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Padded, UnsafeCell};
+use lane::Lane;
+
+/// Key and value.
+struct Body<K, V> {
+    key: K,
+    value: V,
+}
+
+/// Where one entry lives. With a 32-byte key and a pointer-sized value it is one cache line.
+#[repr(C)]
+pub(crate) struct Slot<K, V> {
+    /// The table's: who follows in the bucket's list, and whether this entry is removed.
+    link: AtomicU32,
+    /// The slab's: see [`Life`].
+    life: AtomicU32,
+    /// Where the entry stands in the list: its hash, bits reversed.
+    position: AtomicU32,
+    deadline: AtomicU64,
+    body: UnsafeCell<MaybeUninit<Body<K, V>>>,
+}
+
+// SAFETY: all header fields are integer atomics, the body is MaybeUninit: zero is valid, and
+// nothing needs drop.
+unsafe impl<K, V> Blank for Slot<K, V> {
+    fn blank() -> Self {
+        Self {
+            link: AtomicU32::new(0),
+            life: AtomicU32::new(0),
+            position: AtomicU32::new(0),
+            deadline: AtomicU64::new(0),
+            body: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+}
+
+impl<K, V> Slot<K, V> {
+    #[inline]
+    pub(crate) fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+
+    #[inline]
+    pub(crate) fn load_link(&self) -> Link {
+        Link::load(&self.link)
+    }
+
+    /// In the table, and not removed: what a visitor by number must see before it goes on.
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        // Acquire: partner of `publish`; without it the link, deadline and body read next could be
+        // those of an earlier tenant.
+        Life::from_raw(self.life.load(Ordering::Acquire)) == Life::LINKED
+            && !self.load_link().is_marked()
+    }
+
+    #[inline]
+    pub(crate) fn position(&self) -> u32 {
+        // Relaxed: ordered by the link or the life word through which the caller came.
+        self.position.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn deadline(&self) -> Deadline {
+        // Acquire: keeps a later load of the link from being taken before it (`map::read`).
+        Deadline::from_raw(self.deadline.load(Ordering::Acquire))
+    }
+
+    /// Swaps the deadline judged for another; fails if it is no longer the one judged.
+    #[inline]
+    pub(crate) fn change_deadline(&self, judged: Deadline, new: Deadline) -> Result<(), Deadline> {
+        // AcqRel: the winner's judgement happens before whatever the loser does next; a re-timing
+        // that lost must see the tombstone's writer, a sweep that lost must see the new hint's.
+        self.deadline
+            .compare_exchange(judged.raw(), new.raw(), Ordering::AcqRel, Ordering::Acquire)
+            .map(|_| ())
+            .map_err(Deadline::from_raw)
+    }
+
+    /// Calls `f` with key and value.
+    ///
+    /// # Safety
+    /// The caller is pinned and reached this slot through the table, or saw it live, under that
+    /// guard; or it owns the slot's removal and is still pinned since.
+    #[inline]
+    pub(crate) unsafe fn with_body<R>(&self, f: impl FnOnce(&K, &V) -> R) -> R {
+        self.body.with(|body| {
+            // SAFETY: the body was written before the slot was published, and is neither changed
+            // nor dropped before the epoch passes, which the caller's guard prevents.
+            let body = unsafe { (*body).assume_init_ref() };
+            f(&body.key, &body.value)
+        })
+    }
+
+    /// Key and value for as long as a guard.
+    ///
+    /// # Safety
+    /// As for [`with_body`](Self::with_body), and `'g` must not outlive that guard or the map.
+    #[inline]
+    pub(crate) unsafe fn body<'g>(&self) -> (&'g K, &'g V) {
+        self.body.with(|body| {
+            // SAFETY: as above; the caller ties `'g` to its guard and the map.
+            let body = unsafe { &*(*body).as_ptr() };
+            (&body.key, &body.value)
+        })
+    }
+
+    #[inline]
+    pub(crate) fn set_link(&self, link: Link) {
+        // Relaxed: only for a slot that is held; publishing it is a Release.
+        self.link.store(link.raw(), Ordering::Relaxed);
+    }
+
+    /// *held* → *linked*, once the slot is in the table. Fails if it has been removed and unlinked
+    /// in the meantime.
+    #[inline]
+    pub(crate) fn publish(&self) -> bool {
+        // Release: partner of the Acquire in `is_live`. The inserter has been pinned since before
+        // the slot was in the table, so no later tenant's HELD can be met here.
+        self.life
+            .compare_exchange(
+                Life::HELD.raw(),
+                Life::LINKED.raw(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+}
+
+/// All slots of a shard.
+pub(crate) struct Slab<K, V> {
+    slots: Segments<Slot<K, V>, FIRST_BITS, SEGMENTS>,
+    /// How many slots have ever been handed out: numbers `1..=fresh` exist.
+    fresh: Padded<AtomicU32>,
+    /// The bound of `fresh`.
+    limit: AtomicU32,
+    /// The free list's first slot, and a stamp against its coming back in the meantime.
+    free: Padded<AtomicU64>,
+    flushed: Padded<Lane>,
+    single: Padded<Lane>,
+    drop_panics: AtomicU64,
+}
+
+// SAFETY: the slab owns keys and values (Send needed to drop them on another thread) and hands
+// out shared references to them from any thread (Sync needed).
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Slab<K, V> {}
+// SAFETY: as above; all else is atomics, and bodies are guarded by the life cycle.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Slab<K, V> {}
+
+impl<K, V> Slab<K, V> {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self {
+            slots: Segments::new(),
+            fresh: Padded(AtomicU32::new(0)),
+            limit: AtomicU32::new(limit.min(MAX_SLOTS)),
+            free: Padded(AtomicU64::new(0)),
+            flushed: Padded(Lane::new()),
+            single: Padded(Lane::new()),
+            drop_panics: AtomicU64::new(0),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self, number: SlotNumber) -> &Slot<K, V> {
+        self.slots.at(number)
+    }
+
+    /// The highest number ever handed out.
+    #[inline]
+    pub(crate) fn high_water(&self) -> SlotNumber {
+        // Acquire: partner of the AcqRel in `take_fresh`; a number read here has its segment or is
+        // about to get it, see `slot_if_there`.
+        self.fresh.load(Ordering::Acquire)
+    }
+
+    /// The slot of a number at or below the high water: its segment may not be there yet.
+    #[inline]
+    pub(crate) fn slot_if_there(&self, number: SlotNumber) -> Option<&Slot<K, V>> {
+        self.slots.get(number)
+    }
+
+    /// Changes the bound. Slots beyond a smaller one stay in use.
+    pub(crate) fn set_limit(&self, limit: u32) {
+        // Relaxed: a bound for later calls, nothing is published by it.
+        self.limit.store(limit.min(MAX_SLOTS), Ordering::Relaxed);
+    }
+
+    /// A slot from the free list.
+    #[inline]
+    pub(crate) fn take_free(&self) -> Option<Held<'_, K, V>> {
+        // Acquire: partner of the Release in `put_free_chain`; the life words of the chain must be
+        // read as its recycler wrote them.
+        let mut head = self.free.load(Ordering::Acquire);
+        loop {
+            let number = head as u32;
+            if number == 0 {
+                return None;
+            }
+            let slot = self.slot(number);
+            // Relaxed: if this is stale, the stamp has moved and the CAS fails.
+            let life = Life::from_raw(slot.life.load(Ordering::Relaxed));
+            // A slot that was taken meanwhile may be in any state; its link is then not used.
+            let next = u64::from(life.raw() & ((1 << crate::geometry::NUMBER_BITS) - 1));
+            match self.free.compare_exchange_weak(
+                head,
+                stamped(head, next),
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(self.hold(number)),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// A slot that was never used, if the bound allows.
+    #[inline]
+    pub(crate) fn take_fresh(&self) -> Option<Held<'_, K, V>> {
+        let mut used = self.fresh.load(Ordering::Relaxed);
+        loop {
+            if used >= self.limit.load(Ordering::Relaxed) {
+                return None;
+            }
+            match self.fresh.compare_exchange_weak(
+                used,
+                used + 1,
+                // Release: a visitor that reads the high water sees segments allocated before it.
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(now) => used = now,
+            }
+        }
+        self.slots.get_or_alloc(used + 1);
+        Some(self.hold(used + 1))
+    }
+
+    fn hold(&self, number: SlotNumber) -> Held<'_, K, V> {
+        // Relaxed: only its holder reads it until it is published.
+        let slot = self.slot(number);
+        slot.life.store(Life::HELD.raw(), Ordering::Relaxed);
+        Held { slab: self, number }
+    }
+
+    /// Puts a chain of recycled slots, linked by their life words, on the free list.
+    fn put_free_chain(&self, first: SlotNumber, last: SlotNumber) {
+        let last = self.slot(last);
+        let mut head = self.free.load(Ordering::Relaxed);
+        loop {
+            last.life
+                .store(Life::free(head as u32).raw(), Ordering::Relaxed);
+            match self.free.compare_exchange_weak(
+                head,
+                stamped(head, u64::from(first)),
+                // Release: partner of the Acquire in `take_free`, which then sees the wiped body
+                // and the chain.
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Drops and wipes the body of a slot nobody can reach any more.
+    ///
+    /// # Safety
+    /// The slot is retired, the epoch has passed since it was unlinked, and the caller alone has
+    /// it (it came off a limbo, or the slab is exclusively ours).
+    unsafe fn drop_body(&self, slot: &Slot<K, V>) {
+        slot.body.with_mut(|body| {
+            if mem::needs_drop::<Body<K, V>>() {
+                // SAFETY: the body is there (life says so to our caller) and nobody else can
+                // reach it.
+                let dropped = panic::catch_unwind(AssertUnwindSafe(|| unsafe {
+                    (*body).assume_init_drop();
+                }));
+                if let Err(payload) = dropped {
+                    self.drop_panics.fetch_add(1, Ordering::Relaxed);
+                    // Its own Drop might panic as well.
+                    mem::forget(payload);
+                }
+            }
+            // SAFETY: `body` is valid for writes and uninitialised from here on. Wiped, so that a
+            // key or an inline value does not outlive its entry.
+            unsafe { body.write_bytes(0, 1) };
+            std::hint::black_box(body);
+        });
+    }
+
+    /// Slots retired and not recycled yet.
+    pub(crate) fn garbage(&self) -> u64 {
+        self.garbage_of(Origin::Flushed) + self.garbage_of(Origin::Single)
+    }
+
+    /// The same for one lane.
+    pub(crate) fn garbage_of(&self, origin: Origin) -> u64 {
+        self.lane(origin).garbage()
+    }
+
+    fn lane(&self, origin: Origin) -> &Lane {
+        match origin {
+            Origin::Flushed => &self.flushed.0,
+            Origin::Single => &self.single.0,
+        }
+    }
+
+    pub(crate) fn drop_panics(&self) -> u64 {
+        self.drop_panics.load(Ordering::Relaxed)
+    }
+
+    /// Drops and wipes every body at once, wherever it is in its life cycle. Closures that are
+    /// still pending then find nothing to do.
+    pub(crate) fn clear_exclusive(&self, _proof: &mut Exclusive) {
+        for number in 1..=self.high_water() {
+            let Some(slot) = self.slot_if_there(number) else {
+                continue;
+            };
+            let life = Life::from_raw(slot.life.load(Ordering::Acquire));
+            if life.has_body() {
+                // Keep the number it leads to: a limbo may still be chained through it.
+                let next = if life == Life::LINKED { 0 } else { life.next() };
+                slot.life.store(Life::free(next).raw(), Ordering::Relaxed);
+                // SAFETY: the caller has the map to itself, so no guard protects a reference into
+                // it, and the life word, now without its body bit, keeps anyone from doing this
+                // again.
+                unsafe { self.drop_body(slot) };
+            }
+        }
+    }
+}
+
+/// Says that its holder has the map to itself: nobody calls into it and no reference into it is
+/// left. Pending deferred closures may still run.
+pub(crate) struct Exclusive(());
+
+impl Exclusive {
+    /// # Safety
+    /// What the type says.
+    pub(crate) unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<K, V> Drop for Slab<K, V> {
+    fn drop(&mut self) {
+        // SAFETY: `&mut self`.
+        let mut exclusive = unsafe { Exclusive::new() };
+        self.clear_exclusive(&mut exclusive);
+    }
+}
+
+/// A new head for a stamped stack: the stamp moves by one.
+#[inline]
+fn stamped(old: u64, first: u64) -> u64 {
+    ((old >> 32).wrapping_add(1) << 32) | first
+}
+
+/// A slot that this thread alone has; goes back to the free list unless it is published.
+pub(crate) struct Held<'s, K, V> {
+    slab: &'s Slab<K, V>,
+    number: SlotNumber,
+}
+
+impl<'s, K, V> Held<'s, K, V> {
+    pub(crate) fn number(&self) -> SlotNumber {
+        self.number
+    }
+
+    /// Moves an entry in.
+    pub(crate) fn fill(
+        self,
+        position: u32,
+        deadline: Deadline,
+        key: K,
+        value: V,
+    ) -> Filled<'s, K, V> {
+        let slot = self.slot();
+        slot.position.store(position, Ordering::Relaxed);
+        slot.deadline.store(deadline.raw(), Ordering::Relaxed);
+        slot.body.with_mut(|body| {
+            // SAFETY: the slot is held by us alone, its body uninitialised.
+            unsafe { (*body).write(Body { key, value }) };
+        });
+        Filled(Some(self))
+    }
+
+    fn slot(&self) -> &'s Slot<K, V> {
+        self.slab.slot(self.number)
+    }
+}
+
+impl<K, V> Drop for Held<'_, K, V> {
+    fn drop(&mut self) {
+        self.slab.put_free_chain(self.number, self.number);
+    }
+}
+
+/// A held slot with an entry in it, not in the table yet.
+pub(crate) struct Filled<'s, K, V>(Option<Held<'s, K, V>>);
+
+impl<'s, K, V> Filled<'s, K, V> {
+    fn held(&self) -> &Held<'s, K, V> {
+        self.0.as_ref().expect("held until released or unfilled")
+    }
+
+    pub(crate) fn number(&self) -> SlotNumber {
+        self.held().number
+    }
+
+    pub(crate) fn slot(&self) -> &'s Slot<K, V> {
+        self.held().slot()
+    }
+
+    pub(crate) fn key(&self) -> &K {
+        self.slot().body.with(|body| {
+            // SAFETY: filled by us, still ours alone.
+            unsafe { &(*(*body).as_ptr()).key }
+        })
+    }
+
+    /// The slot is in the table now and belongs to it.
+    pub(crate) fn release(mut self) {
+        mem::forget(self.0.take());
+    }
+
+    /// Takes the entry out again; the slot goes back to the free list.
+    pub(crate) fn unfill(mut self) -> (K, V) {
+        let held = self.0.take().expect("not released");
+        let body = held.slot().body.with_mut(|body| {
+            // SAFETY: filled by us, never published; wiped and uninitialised afterwards.
+            unsafe {
+                let read = (*body).assume_init_read();
+                body.write_bytes(0, 1);
+                read
+            }
+        });
+        (body.key, body.value)
+    }
+}
+
+impl<K, V> Drop for Filled<'_, K, V> {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            // SAFETY: filled, never published, ours alone: a comparison panicked on the way in.
+            unsafe { held.slab.drop_body(held.slot()) };
+        }
+    }
+}

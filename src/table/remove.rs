@@ -1,0 +1,67 @@
+//! Setting the mark, and unlinking what is marked.
+
+use super::{Cell, Place, Search, Table};
+use crate::slab::{Link, Slab, Slot, SlotNumber};
+use crate::sync::atomic::Ordering;
+
+impl Table {
+    /// Sets the mark: `true` if this thread did, and so owns the removal.
+    pub(crate) fn mark<K, V>(slot: &Slot<K, V>) -> bool {
+        let mut link = slot.load_link();
+        while !link.is_marked() {
+            // AcqRel. Release: who sees the mark sees what led to the removal (the tombstone).
+            // Acquire: a link that a neighbour changed is handed on when this slot is unlinked.
+            match slot.link().compare_exchange_weak(
+                link.raw(),
+                link.marked().raw(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(now) => link = Link::from_raw(now),
+            }
+        }
+        false
+    }
+
+    /// Lets `new`, filled and not linked yet, take the place of `old` in one step: a lookup sees
+    /// one of them. `link` is the link `old` had; `false` if it has changed. Afterwards `old` is
+    /// marked, its removal is this thread's, and it leads to `new`.
+    pub(crate) fn supersede<K, V>(
+        old: &Slot<K, V>,
+        link: Link,
+        new: SlotNumber,
+        slot: &Slot<K, V>,
+    ) -> bool {
+        debug_assert!(!link.is_marked());
+        slot.set_link(link);
+        // AcqRel: as in `mark`, and publishes the new slot's body.
+        old.link()
+            .compare_exchange(
+                link.raw(),
+                Link::slot(new).marked().raw(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// Unlinks one marked slot from the predecessor a walk found. `false` if that has changed.
+    pub(crate) fn unlink_from<K, V>(before: Cell<'_>, slot: &Slot<K, V>) -> bool {
+        let link = slot.load_link();
+        debug_assert!(link.is_marked());
+        before.swing(link).is_ok()
+    }
+
+    /// Unlinks everything marked at a place. When it returns, a slot of that place that was marked
+    /// before is unlinked, by this thread (then it went to `unlinked`) or another.
+    pub(crate) fn clean<K, V>(
+        &self,
+        slab: &Slab<K, V>,
+        place: Place,
+        unlinked: impl FnMut(SlotNumber),
+    ) {
+        let walked = self.search(slab, place, |_| false, unlinked);
+        debug_assert!(matches!(walked, Search::Absent { .. }));
+    }
+}
