@@ -1,0 +1,383 @@
+//! The due set: slots to look at now. Permanent, and the only place where bits are cleared.
+//!
+//! Three levels of words. A word is 32 bits and a 32-bit stamp; a bit of the lowest level stands
+//! for a slot, a bit above for a word of the level below that may not be empty. So an idle shard
+//! is passed by with one load per 32,768 slots.
+//!
+//! Ground rules, the same on every level:
+//! - **To set is to move the stamp**, even if the bit is set already, and goes from below upwards.
+//! - **To clear** is one CAS against the word as it was *before* what it stands for was looked at.
+//!   Whoever set a bit in between has moved the stamp, so the clearing fails.
+//!
+//! A stamp would have to go round (2^32 sets of one word between one sweeper's load and its CAS)
+//! to deceive it.
+
+use crate::segments::Segments;
+use crate::slab::SlotNumber;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Bits in a word.
+const WIDTH: u32 = 32;
+const WIDTH_BITS: u32 = 5;
+
+#[cfg(not(loom))]
+mod levels {
+    use super::{AtomicU64, Segments, WIDTH_BITS};
+    use crate::geometry::NUMBER_BITS;
+    const WORDS: u32 = NUMBER_BITS - WIDTH_BITS;
+    pub(super) type Words = Segments<AtomicU64, 2, { (WORDS - 1) as usize }>;
+    pub(super) type Middle = Segments<AtomicU64, 0, { (WORDS - WIDTH_BITS + 1) as usize }>;
+    pub(super) type Roots = Segments<AtomicU64, 0, { (WORDS - 2 * WIDTH_BITS + 1) as usize }>;
+}
+#[cfg(loom)]
+mod levels {
+    use super::{AtomicU64, Segments};
+    pub(super) type Words = Segments<AtomicU64, 0, 1>;
+    pub(super) type Middle = Segments<AtomicU64, 0, 1>;
+    pub(super) type Roots = Segments<AtomicU64, 0, 1>;
+}
+
+/// A word of any level.
+#[derive(Clone, Copy)]
+struct Stamped(u64);
+
+impl Stamped {
+    fn bits(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn with(self, bits: u32) -> Self {
+        let stamp = (self.0 >> WIDTH).wrapping_add(1) & u64::from(u32::MAX);
+        Self((stamp << WIDTH) | u64::from(self.bits() | bits))
+    }
+
+    fn without(self, bits: u32) -> Self {
+        Self(self.0 & !u64::from(bits))
+    }
+}
+
+/// What a look at a slot found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Look {
+    /// Nothing to come back for: its bit may be cleared.
+    Finished,
+    /// Not due yet: its bit stays.
+    Stay,
+    /// Not looked at: the budget is used up.
+    Stop,
+}
+
+/// How a sweep, or a part of it, ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Empty,
+    Occupied,
+    Stopped,
+}
+
+pub(crate) struct DueSet {
+    words: levels::Words,
+    middle: levels::Middle,
+    roots: levels::Roots,
+    /// The word at which the last sweep stopped, or 0.
+    resume: AtomicU64,
+}
+
+impl DueSet {
+    pub(super) fn new() -> Self {
+        Self {
+            words: Segments::new(),
+            middle: Segments::new(),
+            roots: Segments::new(),
+            resume: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds one slot.
+    pub(super) fn set(&self, slot: SlotNumber) {
+        self.set_words(slot >> WIDTH_BITS, &[1 << (slot % WIDTH)]);
+    }
+
+    /// Adds the slots of neighbouring words, all below one word of the middle level.
+    pub(super) fn set_words(&self, first: u32, words: &[u32]) {
+        debug_assert_eq!(
+            first >> WIDTH_BITS,
+            (first + words.len() as u32 - 1) >> WIDTH_BITS
+        );
+        let mut occupied = 0;
+        for (i, &bits) in words.iter().enumerate() {
+            if bits != 0 {
+                let index = first + i as u32;
+                raise(self.words.get_or_alloc(index), bits);
+                occupied |= 1 << (index % WIDTH);
+            }
+        }
+        if occupied != 0 {
+            let above = first >> WIDTH_BITS;
+            raise(self.middle.get_or_alloc(above), occupied);
+            let root = above >> WIDTH_BITS;
+            raise(self.roots.get_or_alloc(root), 1 << (above % WIDTH));
+        }
+    }
+
+    /// Whether nothing is due. Reads one word per 32,768 slots.
+    pub(super) fn is_empty(&self) -> bool {
+        self.roots
+            .allocated(0)
+            .all(|(_, root)| load(root).bits() == 0)
+    }
+
+    /// One pass over the set, from where the last one stopped. `false` if `look` stopped it.
+    pub(super) fn sweep(&self, mut look: impl FnMut(SlotNumber) -> Look) -> bool {
+        // Relaxed: only a place to begin.
+        let resume = self.resume.load(Ordering::Relaxed) as u32;
+        let passes = [(resume, u32::MAX), (0, resume)];
+        for (from, to) in passes {
+            if let Err(stopped) = self.sweep_words(from, to, &mut look) {
+                self.resume.store(u64::from(stopped), Ordering::Relaxed);
+                return false;
+            }
+        }
+        if resume != 0 {
+            self.resume.store(0, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Sweeps the words `from..to`. An error is the word where it stopped.
+    fn sweep_words(
+        &self,
+        from: u32,
+        to: u32,
+        look: &mut impl FnMut(SlotNumber) -> Look,
+    ) -> Result<(), u32> {
+        let mut stopped = 0;
+        for (index, root) in self.roots.allocated(from >> (2 * WIDTH_BITS)) {
+            if index << (2 * WIDTH_BITS) >= to {
+                break;
+            }
+            let part = descend(root, index, |middle| {
+                let word = self.middle.at(middle);
+                descend(word, middle, |word| {
+                    if word < from || word >= to {
+                        return Part::Occupied;
+                    }
+                    let part = self.sweep_word(word, look);
+                    if part == Part::Stopped {
+                        stopped = word;
+                    }
+                    part
+                })
+            });
+            if part == Part::Stopped {
+                return Err(stopped);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the slots of one word, then clears the bits that are finished.
+    fn sweep_word(&self, index: u32, look: &mut impl FnMut(SlotNumber) -> Look) -> Part {
+        let word = self.words.at(index);
+        loop {
+            let seen = load(word);
+            let mut finished = 0;
+            let mut stopped = false;
+            for bit in ones(seen.bits()) {
+                match look((index << WIDTH_BITS) | bit) {
+                    Look::Finished => finished |= 1 << bit,
+                    Look::Stay => {}
+                    Look::Stop => {
+                        stopped = true;
+                        break;
+                    }
+                }
+            }
+            let cleared = finished == 0 || lower(word, seen, finished);
+            if stopped {
+                return Part::Stopped;
+            }
+            if cleared {
+                return if seen.without(finished).bits() == 0 {
+                    Part::Empty
+                } else {
+                    Part::Occupied
+                };
+            }
+            // Somebody has set a bit here since: look again.
+        }
+    }
+
+    /// Calls `visit` with every slot in the set until it says no. Clears nothing.
+    pub(super) fn each(&self, mut visit: impl FnMut(SlotNumber) -> bool) -> bool {
+        for (index, root) in self.roots.allocated(0) {
+            for bit in ones(load(root).bits()) {
+                let middle = (index << WIDTH_BITS) | bit;
+                for bit in ones(load(self.middle.at(middle)).bits()) {
+                    let index = (middle << WIDTH_BITS) | bit;
+                    for bit in ones(load(self.words.at(index)).bits()) {
+                        if !visit((index << WIDTH_BITS) | bit) {
+                            return false;
+                        }
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Goes through the words below `word` and clears the bits of those found empty.
+fn descend(word: &AtomicU64, index: u32, mut below: impl FnMut(u32) -> Part) -> Part {
+    let seen = load(word);
+    let mut empty = 0;
+    let mut stopped = false;
+    for bit in ones(seen.bits()) {
+        match below((index << WIDTH_BITS) | bit) {
+            Part::Empty => empty |= 1 << bit,
+            Part::Occupied => {}
+            Part::Stopped => {
+                stopped = true;
+                break;
+            }
+        }
+    }
+    // If this fails the bits stay: they cost one look next time.
+    let cleared = empty == 0 || lower(word, seen, empty);
+    if stopped {
+        Part::Stopped
+    } else if cleared && seen.without(empty).bits() == 0 {
+        Part::Empty
+    } else {
+        Part::Occupied
+    }
+}
+
+fn load(word: &AtomicU64) -> Stamped {
+    // Acquire: partner of the AcqRel in `raise`; who sees a bit sees the slot (or the word below)
+    // as it was when the bit was set.
+    Stamped(word.load(Ordering::Acquire))
+}
+
+fn raise(word: &AtomicU64, bits: u32) {
+    let mut seen = Stamped(word.load(Ordering::Relaxed));
+    // AcqRel: Release as said in `load`. Acquire, so that the word goes on carrying what earlier
+    // setters published.
+    while let Err(now) = word.compare_exchange_weak(
+        seen.0,
+        seen.with(bits).0,
+        Ordering::AcqRel,
+        Ordering::Relaxed,
+    ) {
+        seen = Stamped(now);
+    }
+}
+
+fn lower(word: &AtomicU64, seen: Stamped, bits: u32) -> bool {
+    // AcqRel: who sees the bit gone sees what became of the slot (a hint placed elsewhere).
+    word.compare_exchange(
+        seen.0,
+        seen.without(bits).0,
+        Ordering::AcqRel,
+        Ordering::Relaxed,
+    )
+    .is_ok()
+}
+
+/// The numbers of the bits that are set.
+pub(super) fn ones(mut bits: u32) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let bit = (bits != 0).then(|| bits.trailing_zeros())?;
+        bits &= bits - 1;
+        Some(bit)
+    })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn contents(due: &DueSet) -> Vec<u32> {
+        let mut all = Vec::new();
+        due.each(|slot| {
+            all.push(slot);
+            true
+        });
+        all
+    }
+
+    #[test]
+    fn finished_bits_go_and_others_stay() {
+        let due = DueSet::new();
+        let slots = [1, 2, 31, 32, 33, 1023, 1024, 40_000, 70_000];
+        for slot in slots {
+            due.set(slot);
+        }
+        assert_eq!(contents(&due), slots);
+        let swept = due.sweep(|slot| {
+            if slot % 2 == 0 {
+                Look::Finished
+            } else {
+                Look::Stay
+            }
+        });
+        assert!(swept);
+        assert_eq!(contents(&due), [1, 31, 33, 1023]);
+        assert!(!due.is_empty());
+        assert!(due.sweep(|_| Look::Finished));
+        assert!(due.is_empty());
+    }
+
+    #[test]
+    fn a_stopped_sweep_goes_on_where_it_stopped() {
+        let due = DueSet::new();
+        for slot in 0..200 {
+            due.set(slot * 17 + 1);
+        }
+        let mut looks = Vec::new();
+        for _ in 0..100 {
+            let mut left = 7;
+            let swept = due.sweep(|slot| {
+                if left == 0 {
+                    return Look::Stop;
+                }
+                left -= 1;
+                looks.push(slot);
+                Look::Finished
+            });
+            if swept {
+                break;
+            }
+        }
+        assert!(due.is_empty());
+        looks.sort_unstable();
+        looks.dedup();
+        assert_eq!(looks.len(), 200);
+    }
+
+    #[test]
+    fn a_bit_set_during_the_look_is_not_cleared() {
+        // The look itself plays the other thread: it sets the bit again after it was read.
+        let due = DueSet::new();
+        due.set(5);
+        let mut looks = 0;
+        due.sweep(|slot| {
+            looks += 1;
+            if looks == 1 {
+                due.set(slot);
+            }
+            Look::Finished
+        });
+        assert_eq!(looks, 2, "the stamp made it look again");
+        // The words above were raised meanwhile too, so they keep their bits until the next pass.
+        assert!(due.sweep(|_| unreachable!("nothing is left")));
+        assert!(due.is_empty());
+    }
+
+    #[test]
+    fn stamps_wrap() {
+        let full = Stamped(u64::from(u32::MAX) << 32 | 1);
+        let next = full.with(2);
+        assert_eq!(next.0, 3);
+    }
+}

@@ -1,0 +1,370 @@
+//! The wheel: when to look at which slot.
+//!
+//! **The table is the truth, the wheel only holds hints.** A bit for slot *s* in tick *t* says "*s*
+//! may be due at *t*". To schedule is to set a bit, to re-time is to set another, to remove early
+//! is to do nothing: a stale bit costs one look. A hierarchical wheel (Varghese and Lauck 1987)
+//! with 64 positions a level.
+//!
+//! - `cursor` is the tick up to which time has come. It only moves forwards.
+//! - `place(cursor, d)`: the due set if `d <= cursor`, else the level of the highest digit in which
+//!   `d` and `cursor` differ, at that digit of `d`.
+//! - `horizon` is the largest tick ever hinted; the cursor stops there, so that a clock that jumps
+//!   years ahead and back costs no more than the longest lifetime.
+//! - `done` says up to where positions have been emptied.
+//!
+//! **Invariant W.** When a hint has returned, its slot's bit stands in the tick object where
+//! `place` puts its deadline, or in the due set, at every instant until the slot is removed or
+//! hinted elsewhere. So no sweeper, wherever it stops, hides anything from another.
+//!
+//! Ground rules:
+//! - Callers are pinned: tick objects are retired through the epoch.
+//! - A hint sets its bit, *then* reads the cursor; an opener moves the cursor, *then* reads bits;
+//!   a `SeqCst` fence lies between in both. So either the opener sees the bit, or the hint sees
+//!   the cursor and goes again.
+//! - An opener moves all bits to the due set *before* it takes the object out, and raises `done`
+//!   *after* that. Who stops half-way leaves `done` behind, and the next one does the work.
+//! - An object found in the way of a later round is moved out likewise, by whoever finds it.
+
+mod due;
+mod tick;
+
+use std::ptr;
+
+use due::DueSet;
+pub(crate) use due::Look;
+use tick::Tick;
+
+use crate::geometry::{DIGIT_BITS, POSITIONS};
+use crate::reclaim::Guard;
+use crate::slab::{Deadline, Moment, SlotNumber};
+use crate::sync::Padded;
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use crate::time::Timestamp;
+
+/// Where a tick's hint belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Due,
+    Position { level: u32, number: u64 },
+}
+
+/// What goes through the wheel in the order of time, to pick from what comes first.
+pub(crate) trait Visitor {
+    /// A slot that is hinted for tick `last` or before; `false` ends the group. If its deadline lies
+    /// in a later tick the hint is stale, or the slot is in the due set on its way to a later
+    /// group.
+    fn slot(&mut self, slot: SlotNumber, last: u64) -> bool;
+    /// The group is over; the first one is the due set. `false` ends the visit.
+    fn group(&mut self) -> bool;
+}
+
+/// When a sweep may next have something to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    /// Something is in the due set, or about to be put there.
+    Due,
+    /// From this time on.
+    From(Timestamp),
+    Nothing,
+}
+
+pub(crate) struct Wheel {
+    /// A tick is `2^tick_bits` nanoseconds.
+    tick_bits: u32,
+    cursor: Padded<AtomicU64>,
+    done: AtomicU64,
+    horizon: AtomicU64,
+    /// Level by level.
+    positions: Box<[AtomicPtr<Tick>]>,
+    due: DueSet,
+}
+
+impl Wheel {
+    pub(crate) fn new(tick_bits: u32, now: Moment) -> Self {
+        let levels = (64 - tick_bits).div_ceil(DIGIT_BITS);
+        let start = now.last_due_tick(tick_bits);
+        Self {
+            tick_bits,
+            cursor: Padded(AtomicU64::new(start)),
+            done: AtomicU64::new(start),
+            horizon: AtomicU64::new(start),
+            positions: (0..levels * POSITIONS)
+                .map(|_| AtomicPtr::new(ptr::null_mut()))
+                .collect(),
+            due: DueSet::new(),
+        }
+    }
+
+    fn levels(&self) -> u32 {
+        self.positions.len() as u32 / POSITIONS
+    }
+
+    #[inline]
+    fn position(&self, level: u32, number: u64) -> &AtomicPtr<Tick> {
+        let digit = (number % u64::from(POSITIONS)) as u32;
+        &self.positions[(level * POSITIONS + digit) as usize]
+    }
+
+    /// Says that `slot` may be due after `deadline`. Called after the slot is linked, or re-timed.
+    pub(crate) fn hint(&self, slot: SlotNumber, deadline: Deadline, guard: &Guard) {
+        if deadline.is_never() {
+            return;
+        }
+        let tick = deadline.tick(self.tick_bits);
+        // Relaxed: a flush that begins after this insert has returned sees it by whatever told its
+        // caller so; an earlier one may leave this slot alone.
+        if self.horizon.load(Ordering::Relaxed) < tick {
+            self.horizon.fetch_max(tick, Ordering::Relaxed);
+        }
+        // Acquire: partner of the AcqRel in `open`; see the newer-object case below.
+        let mut cursor = self.cursor.load(Ordering::Acquire);
+        loop {
+            let Place::Position { level, number } = place(cursor, tick) else {
+                self.due.set(slot);
+                return;
+            };
+            let cell = self.position(level, number);
+            // Acquire: partner of the Release in `install`; also makes the cursor that the
+            // installer of a newer object had read visible here.
+            let mut object = cell.load(Ordering::Acquire);
+            if object.is_null() {
+                object = install(cell, number, number << (level * DIGIT_BITS));
+            }
+            // SAFETY: we are pinned, and objects are retired through the epoch.
+            let found = unsafe { &*object };
+            if found.number() < number {
+                // Left over from an earlier round, whose time has come: `cursor`, which we read,
+                // lies beyond it. The fence is the one an opener makes after that.
+                fence(Ordering::SeqCst);
+                found.move_to(&self.due, || true);
+                self.take_out(cell, object, guard);
+                continue;
+            }
+            if found.number() == number {
+                found.set(slot);
+                // Partner: the fence in `open` (and the one above). Without it the opener could
+                // miss the bit while we miss the cursor, and the hint would be lost.
+                fence(Ordering::SeqCst);
+                let now = self.cursor.load(Ordering::Acquire);
+                if now < found.begin() {
+                    return;
+                }
+                cursor = now;
+                continue;
+            }
+            // A newer object: the cursor its installer had read is visible to us now, so this load
+            // returns a later one than before.
+            cursor = self.cursor.load(Ordering::Acquire);
+        }
+    }
+
+    /// Where `at` would move the cursor.
+    fn target(&self, at: Moment) -> u64 {
+        let horizon = self.horizon.load(Ordering::Relaxed); // as in `hint`
+        at.last_due_tick(self.tick_bits).min(horizon)
+    }
+
+    /// Moves time forwards to `at`, and what has become due to the due set. `pay` is asked before
+    /// each page of bits; `false` if it refused, and the next call goes on.
+    pub(crate) fn open(&self, at: Moment, guard: &Guard, mut pay: impl FnMut() -> bool) -> bool {
+        let target = self.target(at);
+        let mut cursor = self.cursor.load(Ordering::Acquire);
+        if cursor < target {
+            // AcqRel: partner of the Acquire loads in `hint`.
+            cursor = self.cursor.fetch_max(target, Ordering::AcqRel).max(target);
+        }
+        // Acquire: partner of the Release at the end; who skips the work knows it is done.
+        let done = self.done.load(Ordering::Acquire);
+        if done >= cursor {
+            return true;
+        }
+        // Partner: the fence in `hint`. The cursor is read or written before, bits are read after.
+        fence(Ordering::SeqCst);
+        for level in 0..self.levels() {
+            for number in self.numbers(level, done, cursor) {
+                let cell = self.position(level, number);
+                let object = cell.load(Ordering::Acquire); // as in `hint`
+                if object.is_null() {
+                    continue;
+                }
+                // SAFETY: as in `hint`.
+                let found = unsafe { &*object };
+                if found.begin() > cursor {
+                    continue;
+                }
+                if !found.move_to(&self.due, &mut pay) {
+                    return false;
+                }
+                self.take_out(cell, object, guard);
+            }
+        }
+        // Release: all of it is in the due set before anyone reads that it is.
+        self.done.fetch_max(cursor, Ordering::Release);
+        true
+    }
+
+    /// The spans of a level that begin after tick `done` and not after `cursor`: the last round.
+    fn numbers(&self, level: u32, done: u64, cursor: u64) -> std::ops::RangeInclusive<u64> {
+        let shift = level * DIGIT_BITS;
+        let to = cursor >> shift;
+        let from = (done >> shift) + 1;
+        from.max(to.saturating_sub(u64::from(POSITIONS) - 1))..=to
+    }
+
+    fn take_out(&self, cell: &AtomicPtr<Tick>, object: *mut Tick, guard: &Guard) {
+        // AcqRel: who finds the position empty finds the bits in the due set.
+        let taken =
+            cell.compare_exchange(object, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+        if taken.is_ok() {
+            // SAFETY: made by `install` from a box; taken out by exactly one thread.
+            let object = unsafe { Box::from_raw(object) };
+            guard.defer(move || drop(object));
+        }
+    }
+
+    /// One pass over the due set. `false` if `look` stopped it.
+    pub(crate) fn sweep(&self, look: impl FnMut(SlotNumber) -> Look) -> bool {
+        self.due.sweep(look)
+    }
+
+    /// The tick a deadline lies in.
+    pub(crate) fn tick_of(&self, deadline: Deadline) -> u64 {
+        deadline.tick(self.tick_bits)
+    }
+
+    /// Whether a deadline still belongs in the due set.
+    pub(crate) fn is_due_place(&self, deadline: Deadline) -> bool {
+        // Acquire: as in `hint`. An old cursor only sends the hint where the next opener finds it.
+        let cursor = self.cursor.load(Ordering::Acquire);
+        place(cursor, deadline.tick(self.tick_bits)) == Place::Due
+    }
+
+    /// Whether a flush at `at` would find anything to do beyond moving the cursor.
+    pub(crate) fn has_due(&self, at: Moment) -> bool {
+        if !self.due.is_empty() {
+            return true;
+        }
+        let done = self.done.load(Ordering::Acquire);
+        if done < self.cursor.load(Ordering::Acquire) {
+            return true;
+        }
+        let target = self.target(at);
+        (0..self.levels()).any(|level| {
+            self.numbers(level, done, target)
+                .any(|number| self.begins(level, number).is_some_and(|b| b <= target))
+        })
+    }
+
+    /// The first tick of the object at a position.
+    fn begins(&self, level: u32, number: u64) -> Option<u64> {
+        let object = self.position(level, number).load(Ordering::Acquire); // as in `hint`
+        // SAFETY: as in `hint`.
+        (!object.is_null()).then(|| unsafe { (*object).begin() })
+    }
+
+    /// Goes through what is hinted in the order of time: the due set, then tick by tick.
+    pub(crate) fn visit(&self, visitor: &mut impl Visitor) {
+        let cursor = self.cursor.load(Ordering::Acquire);
+        self.due.each(|slot| visitor.slot(slot, cursor));
+        if !visitor.group() {
+            return;
+        }
+        self.each_object(cursor, |level, tick| {
+            let last = tick.begin() | ((1 << (level * DIGIT_BITS)) - 1);
+            tick.each(|slot| visitor.slot(slot, last));
+            visitor.group()
+        });
+    }
+
+    /// Calls `f` with the objects behind the cursor in the order of time, until it says no.
+    fn each_object(&self, cursor: u64, mut f: impl FnMut(u32, &Tick) -> bool) {
+        for level in 0..self.levels() {
+            // Behind the cursor's own digit, to the end of its block: what comes later stands on
+            // the levels above.
+            let own = cursor >> (level * DIGIT_BITS);
+            for number in own + 1..=(own | u64::from(POSITIONS - 1)) {
+                let object = self.position(level, number).load(Ordering::Acquire); // as in `hint`
+                if object.is_null() {
+                    continue;
+                }
+                // SAFETY: as in `hint`.
+                let found = unsafe { &*object };
+                if found.number() == number && !f(level, found) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// When a flush may next have something to do. `deadline_of` gives the deadline of a slot that
+    /// is live. Never later than the earliest deadline hinted.
+    pub(crate) fn next(&self, mut deadline_of: impl FnMut(SlotNumber) -> Option<Deadline>) -> Next {
+        let done = self.done.load(Ordering::Acquire);
+        let cursor = self.cursor.load(Ordering::Acquire);
+        if done < cursor {
+            return Next::Due;
+        }
+        let mut earliest: Option<u64> = None;
+        // Slots in the due set may be on their way to a tick behind that of an object.
+        self.due.each(|slot| {
+            if let Some(deadline) = deadline_of(slot) {
+                let at = deadline.timestamp().as_nanos();
+                earliest = Some(earliest.map_or(at, |e| e.min(at)));
+            }
+            true
+        });
+        self.each_object(cursor, |_, tick| {
+            let at = tick.begin() << self.tick_bits;
+            earliest = Some(earliest.map_or(at, |e| e.min(at)));
+            false
+        });
+        match earliest {
+            Some(at) => Next::From(Timestamp::from_nanos(at.saturating_add(1))),
+            None => Next::Nothing,
+        }
+    }
+}
+
+impl Drop for Wheel {
+    fn drop(&mut self) {
+        for cell in &self.positions {
+            let object = cell.load(Ordering::Relaxed); // `&mut self`
+            if !object.is_null() {
+                // SAFETY: made by `install`; nobody else can reach this wheel any more, and
+                // objects taken out before are owned by their deferred closures.
+                drop(unsafe { Box::from_raw(object) });
+            }
+        }
+    }
+}
+
+#[inline]
+fn place(cursor: u64, tick: u64) -> Place {
+    if tick <= cursor {
+        return Place::Due;
+    }
+    let level = (63 - (tick ^ cursor).leading_zeros()) / DIGIT_BITS;
+    Place::Position {
+        level,
+        number: tick >> (level * DIGIT_BITS),
+    }
+}
+
+/// Puts a new object at an empty position, unless somebody else does.
+#[cold]
+fn install(cell: &AtomicPtr<Tick>, number: u64, begin: u64) -> *mut Tick {
+    let fresh = Box::into_raw(Box::new(Tick::new(number, begin)));
+    // Release: publishes the object, and the cursor that sent us here; Acquire on failure: as in
+    // `hint`.
+    match cell.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire) {
+        Ok(_) => fresh,
+        Err(theirs) => {
+            // SAFETY: made just above and never shared.
+            drop(unsafe { Box::from_raw(fresh) });
+            theirs
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

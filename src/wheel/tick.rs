@@ -1,0 +1,143 @@
+//! A tick is an object: its absolute number and pages of bits, one bit per slot.
+
+use std::ptr;
+
+use super::due::{DueSet, ones};
+use crate::geometry::{PAGE_FIRST_BITS, PAGE_SEGMENTS, PAGE_WORDS};
+use crate::segments::Segments;
+use crate::slab::SlotNumber;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+/// 512 bits: one cache line.
+#[repr(align(64))]
+struct Page([AtomicU32; PAGE_WORDS as usize]);
+
+/// The slots that may be due in one span of time. It serves that span only; its bits are set and
+/// never cleared, so nobody who comes late can clear a hint meant for a later round.
+pub(super) struct Tick {
+    /// The span's number on its level.
+    number: u64,
+    /// The first tick of the span.
+    begin: u64,
+    pages: Segments<AtomicPtr<Page>, PAGE_FIRST_BITS, PAGE_SEGMENTS>,
+    /// Pages below this have been moved to the due set since the cursor reached `begin`.
+    moved: AtomicU32,
+    /// The page at which the next search for a victim begins.
+    scan: AtomicU32,
+}
+
+impl Tick {
+    pub(super) fn new(number: u64, begin: u64) -> Self {
+        Self {
+            number,
+            begin,
+            pages: Segments::new(),
+            moved: AtomicU32::new(0),
+            scan: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// Sets a slot's bit unless it is set.
+    pub(super) fn set(&self, slot: SlotNumber) {
+        let word = slot / 32;
+        let cell = self.pages.get_or_alloc(word / PAGE_WORDS);
+        // Acquire: partner of the Release below; the page is blank as its maker left it.
+        let mut page = cell.load(Ordering::Acquire);
+        if page.is_null() {
+            page = install_page(cell);
+        }
+        // SAFETY: a page lives as long as its tick, which `&self` borrows.
+        let word = unsafe { &(*page).0[(word % PAGE_WORDS) as usize] };
+        let bit = 1 << (slot % 32);
+        // Relaxed: `Wheel::hint` orders it with its fence; a bit that is set already has been set
+        // by somebody who did the same.
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Moves all bits to the due set, page by page. The cursor has reached `begin`, and a fence
+    /// lies between. `pay` is asked before each page; `false` if it refused.
+    pub(super) fn move_to(&self, due: &DueSet, mut pay: impl FnMut() -> bool) -> bool {
+        // Acquire: partner of the Release below; who skips a page knows it is in the due set.
+        let from = self.moved.load(Ordering::Acquire);
+        for (index, cell) in self.pages.allocated(from) {
+            let page = cell.load(Ordering::Acquire); // as in `set`
+            if page.is_null() {
+                continue;
+            }
+            if !pay() {
+                return false;
+            }
+            // SAFETY: as in `set`.
+            let page = unsafe { &*page };
+            // Relaxed: ordered by the caller's fence.
+            let words = page.0.each_ref().map(|word| word.load(Ordering::Relaxed));
+            due.set_words(index * PAGE_WORDS, &words);
+            self.moved.fetch_max(index + 1, Ordering::Release);
+        }
+        true
+    }
+
+    /// Calls `visit` with every slot until it says no, each time from where the last call ended.
+    pub(super) fn each(&self, mut visit: impl FnMut(SlotNumber) -> bool) -> bool {
+        // Relaxed: only a place to begin.
+        let start = self.scan.load(Ordering::Relaxed);
+        let behind = self.pages.allocated(start);
+        let before = self.pages.allocated(0).take_while(|(i, _)| *i < start);
+        for (index, cell) in behind.chain(before) {
+            let page = cell.load(Ordering::Acquire); // as in `set`
+            if page.is_null() {
+                continue;
+            }
+            // SAFETY: as in `set`.
+            let page = unsafe { &*page };
+            for (i, word) in page.0.iter().enumerate() {
+                let first = (index * PAGE_WORDS + i as u32) * 32;
+                for bit in ones(word.load(Ordering::Relaxed)) {
+                    if !visit(first | bit) {
+                        self.scan.store(index, Ordering::Relaxed);
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+#[cold]
+fn install_page(cell: &AtomicPtr<Page>) -> *mut Page {
+    let page = Page(std::array::from_fn(|_| AtomicU32::new(0)));
+    let fresh = Box::into_raw(Box::new(page));
+    // Release: publishes the blank page; Acquire on failure: for the other's.
+    match cell.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire) {
+        Ok(_) => fresh,
+        Err(theirs) => {
+            // SAFETY: made just above and never shared.
+            drop(unsafe { Box::from_raw(fresh) });
+            theirs
+        }
+    }
+}
+
+impl Drop for Tick {
+    fn drop(&mut self) {
+        for (_, cell) in self.pages.allocated(0) {
+            // Relaxed: `&mut self`.
+            let page = cell.load(Ordering::Relaxed);
+            if !page.is_null() {
+                // SAFETY: made by `install_page`; nobody else can reach this tick any more.
+                drop(unsafe { Box::from_raw(page) });
+            }
+        }
+    }
+}
