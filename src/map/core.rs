@@ -1,0 +1,119 @@
+//! What the operations share. The public map adds the hasher and the documentation.
+
+use super::hash;
+use super::notify::Event;
+use super::parallel::Helpers;
+use super::permits::{self, Permits};
+use super::shard::Shard;
+use super::stats::Stats;
+use super::types::Reason;
+use crate::reclaim::Guard;
+use crate::slab::{Exclusive, Moment, SlotNumber};
+use crate::sync::Padded;
+use crate::sync::atomic::AtomicUsize;
+use crate::table::Place;
+
+pub(super) type Listener<K, V> = Box<dyn Fn(&K, &V, Reason) + Send + Sync>;
+
+pub(super) struct Core<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    pub(super) shards: Box<[Padded<Shard<K, V>>]>,
+    pub(super) permits: Permits,
+    pub(super) listener: Option<Listener<K, V>>,
+    pub(super) helpers: Helpers,
+    /// Which shard the next bounded flush begins with.
+    pub(super) flush_rotor: AtomicUsize,
+}
+
+/// A shard, its number, and a place in it.
+pub(super) struct Route<'m, K, V> {
+    pub(super) shard: &'m Shard<K, V>,
+    pub(super) index: usize,
+    pub(super) place: Place,
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
+    pub(super) fn new(
+        shards: usize,
+        maximum: u64,
+        tick_bits: u32,
+        now: Moment,
+        listener: Option<Listener<K, V>>,
+        helpers: Helpers,
+    ) -> Self {
+        let slots = permits::slots_per_shard(maximum, shards as u64);
+        Self {
+            shards: (0..shards)
+                .map(|_| Padded(Shard::new(slots, tick_bits, now)))
+                .collect(),
+            permits: Permits::new(maximum, shards),
+            listener,
+            helpers,
+            flush_rotor: AtomicUsize::new(0),
+        }
+    }
+
+    #[inline]
+    pub(super) fn route(&self, hash: u64) -> Route<'_, K, V> {
+        let (index, place) = hash::split(hash, self.shards.len().trailing_zeros());
+        Route {
+            shard: &self.shards[index],
+            index,
+            place,
+        }
+    }
+
+    pub(super) fn set_maximum(&self, maximum: u64) {
+        let slots = permits::slots_per_shard(maximum, self.shards.len() as u64);
+        for shard in &self.shards {
+            shard.slab.set_limit(slots);
+        }
+        self.permits.set_maximum(maximum);
+    }
+
+    /// Tells the listener of one entry.
+    #[inline]
+    pub(super) fn deliver_one(
+        &self,
+        index: usize,
+        slot: SlotNumber,
+        reason: Reason,
+        guard: &Guard,
+    ) {
+        if self.has_listener() {
+            let shard = index as u32;
+            self.deliver(
+                &[Event {
+                    shard,
+                    slot,
+                    reason,
+                }],
+                guard,
+            );
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            live: self.permits.in_use(),
+            ..Stats::default()
+        };
+        for shard in &self.shards {
+            shard.counters.add_to(&mut stats);
+            stats.garbage += shard.slab.garbage();
+            stats.drop_panics += shard.slab.drop_panics();
+            stats.slots += u64::from(shard.slab.high_water());
+        }
+        stats
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Drop for Core<K, V> {
+    fn drop(&mut self) {
+        // SAFETY: `&mut self`, and references handed out borrow the map. Deferred closures hold
+        // the slabs, so without this the bodies would live until the last closure has run.
+        let mut exclusive = unsafe { Exclusive::new() };
+        for shard in &self.shards {
+            shard.slab.clear_exclusive(&mut exclusive);
+        }
+    }
+}

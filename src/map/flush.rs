@@ -1,0 +1,310 @@
+//! Flush, clear, reclaim: removals by the batch.
+//!
+//! Ground rules:
+//! - A flush never waits for anyone but helpers of its own that have begun a shard.
+//! - Within a batch: mark all, return their permits, unlink and retire all, tell the listener,
+//!   and only then let go of the guard.
+//! - What flushes remove goes by the *flushed* lane and is dropped by flushes.
+
+use super::core::Core;
+use super::notify::Event;
+use super::shard::Shard;
+use super::types::{Reason, Swept};
+use crate::reclaim::{self, Guard};
+use crate::slab::{Chain, Deadline, Moment, Origin, Slab, SlotNumber};
+use crate::sync::atomic::Ordering;
+use crate::sync::yield_now;
+use crate::table::{Place, Table};
+use crate::time::Timestamp;
+use crate::wheel::{Look, Next};
+
+/// Entries removed between two refreshes of the guard: large enough that a refresh and a deferred
+/// closure weigh nothing, small enough that the epoch is never held back for long.
+const BATCH: usize = 64;
+
+/// So often in a row a flush tries to drop what it removed without getting anywhere. Other threads
+/// are pinned for the length of one operation, unless they hold a guard, or were descheduled.
+const TRIES: usize = if cfg!(loom) { 1 } else { 128 };
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
+    /// Removes everything that has expired at `at`.
+    pub(super) fn flush(&self, at: Timestamp) -> Swept {
+        let at = Moment::new(at);
+        let mut guard = reclaim::pin();
+        let mut events = Vec::new();
+        self.pay_debt(at, &mut events, &guard);
+        self.deliver(&events, &guard);
+        guard.refresh();
+        let due: Vec<usize> = (0..self.shards.len())
+            .filter(|&index| self.shards[index].wheel.has_due(at))
+            .collect();
+        drop(guard);
+        // A flush from inside the listener stays on its thread: its events are queued there.
+        let helpers = if self.in_listener() {
+            None
+        } else {
+            Some(&self.helpers)
+        };
+        let mut swept = Swept::default();
+        for part in super::parallel::each(helpers, &due, &|index| {
+            let mut budget = usize::MAX;
+            self.flush_shard(index, at, &mut budget)
+        }) {
+            swept.add(part);
+        }
+        self.drop_garbage(&due, Origin::Flushed);
+        swept
+    }
+
+    /// The same, but stops after looking at `budget` slots.
+    pub(super) fn flush_within(&self, at: Timestamp, mut budget: usize) -> Swept {
+        let at = Moment::new(at);
+        let guard = reclaim::pin();
+        let mut events = Vec::new();
+        self.pay_debt(at, &mut events, &guard);
+        self.deliver(&events, &guard);
+        drop(guard);
+        let mut swept = Swept::default();
+        // Relaxed: only a place to begin.
+        let first = self.flush_rotor.load(Ordering::Relaxed);
+        for step in 0..self.shards.len() {
+            let index = (first + step) % self.shards.len();
+            let guard = reclaim::pin();
+            let due = self.shards[index].wheel.has_due(at);
+            drop(guard);
+            if due {
+                swept.add(self.flush_shard(index, at, &mut budget));
+            }
+            if swept.remaining {
+                self.flush_rotor.store(index, Ordering::Relaxed);
+                break;
+            }
+        }
+        swept
+    }
+
+    fn flush_shard(&self, index: usize, at: Moment, budget: &mut usize) -> Swept {
+        let shard = &self.shards[index];
+        let before = *budget;
+        let mut guard = reclaim::pin();
+        let mut pay = || {
+            let paid = *budget != 0;
+            *budget -= usize::from(paid);
+            paid
+        };
+        let opened = shard.wheel.open(at, &guard, &mut pay);
+        let mut batch = Batch::new(self, index, &mut guard);
+        let finished = shard.wheel.sweep(|number| {
+            if pay() {
+                batch.look(number, at)
+            } else {
+                Look::Stop
+            }
+        });
+        batch.settle();
+        let removed = batch.removed;
+        drop(batch);
+        let visited = before - *budget;
+        shard.counters.visited(visited);
+        shard.recycle_ripe(Origin::Flushed);
+        Swept {
+            removed,
+            visited,
+            remaining: !(opened && finished),
+        }
+    }
+
+    pub(super) fn clear(&self) -> usize {
+        let mut cleared = 0;
+        for index in 0..self.shards.len() {
+            let shard = &self.shards[index];
+            let mut guard = reclaim::pin();
+            let mut batch = Batch::new(self, index, &mut guard);
+            for number in 1..=shard.slab.high_water() {
+                batch.clear(number);
+            }
+            batch.settle();
+            cleared += batch.removed;
+        }
+        let all: Vec<usize> = (0..self.shards.len()).collect();
+        self.drop_garbage(&all, Origin::Flushed);
+        cleared
+    }
+
+    /// Drives the epoch and drops what is ripe until nothing is left, or nothing moves.
+    fn drop_garbage(&self, shards: &[usize], origin: Origin) {
+        let left = || -> u64 {
+            let garbage = |&index: &usize| self.shards[index].slab.garbage_of(origin);
+            shards.iter().map(garbage).sum()
+        };
+        let mut before = left();
+        // An outer guard of this thread's holds the epoch: no use in trying often.
+        let most = if reclaim::is_pinned() { 1 } else { TRIES };
+        let mut tries = 0;
+        while before != 0 && tries < most {
+            let mut guard = reclaim::pin();
+            for &index in shards {
+                self.shards[index].slab.seal(origin, &guard);
+            }
+            guard.flush();
+            guard.refresh();
+            guard.flush();
+            drop(guard);
+            for &index in shards {
+                self.shards[index].recycle_ripe(origin);
+            }
+            let now = left();
+            if now == before {
+                tries += 1;
+                yield_now();
+            } else {
+                tries = 0;
+            }
+            before = now;
+        }
+    }
+
+    pub(super) fn reclaim(&self) -> u64 {
+        let all: Vec<usize> = (0..self.shards.len()).collect();
+        self.drop_garbage(&all, Origin::Single);
+        self.drop_garbage(&all, Origin::Flushed);
+        self.shards.iter().map(|shard| shard.slab.garbage()).sum()
+    }
+
+    /// The earliest time at which a flush may have something to do.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        let _guard = reclaim::pin();
+        let next = |shard: &Shard<K, V>| {
+            let next = shard.wheel.next(|number| {
+                let deadline = shard.live(number)?.deadline();
+                (!deadline.is_never()).then_some(deadline)
+            });
+            match next {
+                Next::Due => Some(Timestamp::ZERO),
+                Next::From(at) => Some(at),
+                Next::Nothing => None,
+            }
+        };
+        self.shards.iter().filter_map(|shard| next(shard)).min()
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
+    fn recycle_ripe(&self, origin: Origin) {
+        while self.slab.recycle_batch(origin, usize::MAX) != 0 {}
+    }
+}
+
+/// Entries this thread has marked in one shard and not finished with. Finishes when dropped.
+struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    core: &'m Core<K, V>,
+    index: usize,
+    guard: &'m mut Guard,
+    marked: Vec<Event>,
+    removed: usize,
+}
+
+impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
+    fn new(core: &'m Core<K, V>, index: usize, guard: &'m mut Guard) -> Self {
+        Self {
+            core,
+            index,
+            guard,
+            marked: Vec::new(),
+            removed: 0,
+        }
+    }
+
+    fn shard(&self) -> &'m Shard<K, V> {
+        &self.core.shards[self.index]
+    }
+
+    /// Looks at a slot that a hint names, and removes its entry if that has expired.
+    fn look(&mut self, number: SlotNumber, at: Moment) -> Look {
+        let shard = self.shard();
+        let Some(slot) = shard.live(number) else {
+            return Look::Finished;
+        };
+        loop {
+            let deadline = slot.deadline();
+            if !deadline.has_passed(at) {
+                return shard.rehint(number, deadline, self.guard);
+            }
+            let sentenced = deadline.is_tombstone()
+                || slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();
+            if !sentenced {
+                // Re-timed in between.
+                continue;
+            }
+            if Table::mark(slot) {
+                let evicted = deadline == Deadline::EVICTED;
+                self.push(
+                    number,
+                    if evicted {
+                        Reason::Evicted
+                    } else {
+                        Reason::Expired
+                    },
+                );
+            }
+            return Look::Finished;
+        }
+    }
+
+    /// Removes the entry of a slot if there is one.
+    fn clear(&mut self, number: SlotNumber) {
+        if let Some(slot) = self.shard().live(number) {
+            if Table::mark(slot) {
+                // Sends it by the flushed lane.
+                while slot
+                    .change_deadline(slot.deadline(), Deadline::EXPIRED)
+                    .is_err()
+                {}
+                self.push(number, Reason::Cleared);
+            }
+        }
+    }
+
+    fn push(&mut self, slot: SlotNumber, reason: Reason) {
+        let shard = self.index as u32;
+        self.marked.push(Event {
+            shard,
+            slot,
+            reason,
+        });
+        self.removed += 1;
+        if self.marked.len() == BATCH {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        if self.marked.is_empty() {
+            return;
+        }
+        let shard = self.shard();
+        self.core.permits.give(self.index, self.marked.len() as u64);
+        let mut chain = Chain::default();
+        for event in &self.marked {
+            let place = Place::of_position(shard.slab.slot(event.slot).position());
+            shard.table.clean(&shard.slab, place, |number| {
+                match Slab::origin(shard.slab.slot(number)) {
+                    Origin::Flushed => chain.push(&shard.slab, number),
+                    Origin::Single => shard.slab.retire(number, self.guard),
+                }
+            });
+            shard.counters.removed(event.reason, 1);
+        }
+        shard.slab.retire_chain(chain, self.guard);
+        self.core.deliver(&self.marked, self.guard);
+        self.marked.clear();
+        self.guard.refresh();
+        shard.recycle_ripe(Origin::Flushed);
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Drop for Batch<'_, K, V> {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}

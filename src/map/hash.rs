@@ -1,0 +1,104 @@
+//! The keyed hash.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::quality::SeedableRandomState;
+
+use crate::table::Place;
+
+/// The default hasher of a map: fast, and keyed at random for each map.
+///
+/// Ids that clients offer are chosen by strangers, so which of them share a bucket must not be
+/// theirs to choose. The seed comes from the operating system, by way of the standard library's
+/// [`RandomState`](std::hash::RandomState).
+#[derive(Clone)]
+pub struct DefaultHashBuilder(SeedableRandomState);
+
+impl Default for DefaultHashBuilder {
+    fn default() -> Self {
+        let random = || std::hash::RandomState::new().build_hasher().finish();
+        let shared = foldhash::SharedSeed::global_random();
+        Self(SeedableRandomState::with_seed(random(), shared))
+    }
+}
+
+impl BuildHasher for DefaultHashBuilder {
+    type Hasher = DefaultHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> DefaultHasher {
+        DefaultHasher(self.0.build_hasher())
+    }
+}
+
+impl fmt::Debug for DefaultHashBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The seed is a secret.
+        f.debug_struct("DefaultHashBuilder").finish_non_exhaustive()
+    }
+}
+
+/// What [`DefaultHashBuilder`] builds.
+#[derive(Clone)]
+pub struct DefaultHasher(foldhash::quality::FoldHasher<'static>);
+
+impl fmt::Debug for DefaultHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DefaultHasher").finish_non_exhaustive()
+    }
+}
+
+macro_rules! forward {
+    ($($name:ident: $int:ty),*) => {$(
+        #[inline]
+        fn $name(&mut self, i: $int) {
+            self.0.$name(i);
+        }
+    )*};
+}
+
+impl Hasher for DefaultHasher {
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    forward!(
+        write_u8: u8, write_u16: u16, write_u32: u32, write_u64: u64, write_u128: u128,
+        write_usize: usize
+    );
+}
+
+/// Where a hash leads: its upper bits name the shard, its lower 32 the place in the table.
+#[inline]
+pub(super) fn split(hash: u64, shard_bits: u32) -> (usize, Place) {
+    // Two steps: a shift by 64 is not one.
+    let shard = (hash >> 1) >> (63 - shard_bits);
+    (shard as usize, Place::of_hash(hash as u32))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_seed_per_builder() {
+        let a = DefaultHashBuilder::default();
+        let b = DefaultHashBuilder::default();
+        assert_eq!(a.hash_one(7), a.clone().hash_one(7));
+        assert_ne!(a.hash_one(7), b.hash_one(7));
+    }
+
+    #[test]
+    fn every_shard_can_be_named() {
+        assert_eq!(split(u64::MAX, 0).0, 0);
+        assert_eq!(split(u64::MAX, 4).0, 15);
+        assert_eq!(split(1 << 60, 4).0, 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! Insert: slot first, then permit, then publish.
+
+use super::core::{Core, Route};
+use super::shard::Shard;
+use super::types::{InsertError, Inserted, Reason};
+use crate::reclaim::{self, Guard};
+use crate::slab::{Deadline, Held, Moment, Origin, SlotNumber};
+use crate::table::{Search, Table};
+use crate::time::Timestamp;
+
+/// An insert recycles at most so many singly retired slots.
+const RECYCLE: usize = 2;
+
+/// So often an insert that finds no slot drives reclamation before it is refused.
+const ROUNDS: usize = 4;
+
+impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
+    pub(super) fn insert(
+        &self,
+        hash: u64,
+        key: K,
+        value: V,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Result<Inserted, InsertError<K, V>> {
+        let mut guard = reclaim::pin();
+        let mut events = Vec::new();
+        let evicted = self.pay_debt(Moment::new(now), &mut events, &guard);
+        self.deliver(&events, &guard);
+        let inserted = self.insert_one(hash, key, value, deadline, now, &mut guard);
+        inserted.map(|inserted| Inserted {
+            evicted: inserted.evicted + evicted,
+            ..inserted
+        })
+    }
+
+    fn insert_one(
+        &self,
+        hash: u64,
+        key: K,
+        value: V,
+        deadline: Timestamp,
+        now: Timestamp,
+        guard: &mut Guard,
+    ) -> Result<Inserted, InsertError<K, V>> {
+        let (deadline, now) = (Deadline::new(deadline), Moment::new(now));
+        if deadline.has_passed(now) {
+            return Err(InsertError::Expired(key, value));
+        }
+        if self.permits.maximum() == 0 {
+            return Err(InsertError::Zero(key, value));
+        }
+        let Route {
+            shard,
+            index,
+            place,
+        } = self.route(hash);
+        let Some(held) = shard.take_slot(guard) else {
+            shard.counters.exhausted();
+            return Err(InsertError::Exhausted(key, value));
+        };
+        let guard = &*guard;
+        let retire = |n: SlotNumber| shard.slab.retire(n, guard);
+        let filled = held.fill(place.position(), deadline, key, value);
+        let number = filled.number();
+        let mut inserted = Inserted::default();
+        let mut events = Vec::new();
+        let mut permit = None;
+        loop {
+            let search = shard.table.search(
+                &shard.slab,
+                place,
+                // SAFETY: the walk has reached the slot, and we are pinned.
+                |slot| unsafe { slot.with_body(|key, _| key == filled.key()) },
+                retire,
+            );
+            match search {
+                Search::Found { before, slot, link } => {
+                    let old = shard.slab.slot(slot);
+                    if !Table::supersede(old, link, number, filled.slot()) {
+                        continue;
+                    }
+                    filled.release();
+                    // The new one goes by the old one's permit.
+                    drop(permit);
+                    shard.publish(number, deadline, guard);
+                    let reason = match old.deadline() {
+                        Deadline::EVICTED => Reason::Evicted,
+                        old if old.has_passed(now) => Reason::Expired,
+                        _ => Reason::Replaced,
+                    };
+                    shard.finish(slot, Some(before), reason, guard);
+                    inserted.replaced = true;
+                    self.note(&mut events, index, slot, reason);
+                    break;
+                }
+                Search::Absent { before } => {
+                    if permit.is_none() {
+                        permit = self.permits.take(index);
+                    }
+                    if permit.is_none() {
+                        permit = self.evict(index, now, &mut events, guard);
+                        inserted.evicted += usize::from(permit.is_some());
+                    }
+                    let Some(right) = permit.take() else {
+                        shard.counters.full();
+                        let (key, value) = filled.unfill();
+                        return Err(InsertError::Full(key, value));
+                    };
+                    if shard.table.add(before, number, filled.slot()) {
+                        right.use_up();
+                        filled.release();
+                        shard.publish(number, deadline, guard);
+                        break;
+                    }
+                    permit = Some(right);
+                }
+            }
+        }
+        self.deliver(&events, guard);
+        Ok(inserted)
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
+    /// A slot for a new entry.
+    #[inline]
+    fn take_slot(&self, guard: &mut Guard) -> Option<Held<'_, K, V>> {
+        if let Some(held) = self.slab.take_free() {
+            return Some(held);
+        }
+        self.take_slot_slowly(guard)
+    }
+
+    #[cold]
+    fn take_slot_slowly(&self, guard: &mut Guard) -> Option<Held<'_, K, V>> {
+        if self.slab.recycle_batch(Origin::Single, RECYCLE) != 0 {
+            if let Some(held) = self.slab.take_free() {
+                return Some(held);
+            }
+        }
+        if let Some(held) = self.slab.take_fresh() {
+            self.table.grow_for(held.number());
+            return Some(held);
+        }
+        for _ in 0..ROUNDS {
+            self.slab.seal(Origin::Single, guard);
+            self.slab.seal(Origin::Flushed, guard);
+            guard.flush();
+            guard.refresh();
+            if self.slab.recycle_batch(Origin::Single, usize::MAX) == 0 {
+                let strays = self.slab.recycle_batch(Origin::Flushed, usize::MAX);
+                self.counters.strays(strays);
+            }
+            if let Some(held) = self.slab.take_free() {
+                return Some(held);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,333 @@
+//! The map: shards, capacity, eviction, flush, iteration. Knows no TLS.
+//!
+//! The public type is thin: it hashes, pins and documents. The work is in [`core`] and the files
+//! named after what they do.
+
+mod builder;
+mod core;
+mod evict;
+mod flush;
+mod hash;
+mod insert;
+mod iter;
+mod notify;
+mod parallel;
+mod permits;
+mod read;
+mod shard;
+mod stats;
+mod types;
+
+pub use builder::MapBuilder;
+pub use hash::{DefaultHashBuilder, DefaultHasher};
+pub use iter::Iter;
+pub use stats::Stats;
+pub use types::{BuildError, Entry, InsertError, Inserted, Reason, Swept};
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+
+use equivalent::Equivalent;
+
+use self::core::Core;
+use crate::reclaim::{self, Guard};
+use crate::time::Timestamp;
+
+/// A concurrent map whose entries expire exactly, whose reads take no lock, and whose flush blocks
+/// nobody.
+///
+/// Time is the caller's: every operation that depends on it takes `now`. An entry is valid while
+/// `now <= deadline`; a [`flush`](Self::flush) at time `at` removes it if `at > deadline`. Expired
+/// entries are a miss whether or not a flush has come by.
+///
+/// ```
+/// use sessionwheel::{ExpiringMap, Timestamp};
+///
+/// let map: ExpiringMap<String, u32> = ExpiringMap::builder().maximum(Some(10_000)).build()?;
+/// let at = Timestamp::from_secs;
+///
+/// map.insert("a".into(), 1, at(300), at(0))?;
+/// map.insert("b".into(), 2, at(600), at(0))?;
+/// assert_eq!(map.get_cloned("a", at(300)), Some(1)); // valid at its deadline
+/// assert_eq!(map.get_cloned("a", at(301)), None); // and not after
+/// assert_eq!(map.flush(at(301)).removed, 1);
+/// assert_eq!(map.take_cloned("b", at(301)), Some(2)); // one taker gets it
+/// assert_eq!(map.take_cloned("b", at(301)), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Concurrency
+///
+/// All operations take `&self` and may run at once. Lookups write nothing shared. Inserts, takes,
+/// removals and re-timings are lock-free: none waits for another thread, and none waits for a
+/// flush. Each operation on one key is atomic: it takes effect at one instant between its call and
+/// its return. A flush, a clear and an iteration are not atomic over keys.
+///
+/// What one thread did before it inserted happens before what another does after it got, took or
+/// removed that entry.
+pub struct ExpiringMap<K: Send + Sync + 'static, V: Send + Sync + 'static, S = DefaultHashBuilder> {
+    core: Core<K, V>,
+    hasher: S,
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> ExpiringMap<K, V> {
+    /// Starts building a map.
+    pub fn builder() -> MapBuilder<K, V> {
+        MapBuilder::new()
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S> {
+    fn from_parts(core: Core<K, V>, hasher: S) -> Self {
+        Self { core, hasher }
+    }
+
+    /// Removes every entry that has expired at `at`: those with `at > deadline`, strictly. Mirrors
+    /// `SSL_CTX_flush_sessions(3)`, but for its 0, which here is just a time.
+    ///
+    /// It is the caller's word that time has reached `at`. Any number of flushes may run at once,
+    /// at different times. When one returns, every entry that had expired at its `at`, and whose
+    /// insert had returned before it began, is removed, whatever the other flushes are doing or not
+    /// doing; its values are dropped too, unless a guard may still read them.
+    ///
+    /// It looks at no more slots than it removes entries, plus a constant per shard, plus survivors
+    /// once per wheel level in their life and once per flush within the tick in which they expire.
+    /// Shards are swept in parallel if helpers come, see [`MapBuilder::helpers`].
+    pub fn flush(&self, at: Timestamp) -> Swept {
+        self.core.flush(at)
+    }
+
+    /// Like [`flush`](Self::flush), on this thread only, but stops after looking at `budget` slots
+    /// and says so in [`Swept::remaining`]; the next call goes on.
+    ///
+    /// ```
+    /// # use sessionwheel::{ExpiringMap, Timestamp};
+    /// # let map: ExpiringMap<u64, u64> = ExpiringMap::builder().build()?;
+    /// # let at = Timestamp::from_secs;
+    /// for i in 0..1_000 {
+    ///     map.insert(i, i, at(10), at(0))?;
+    /// }
+    /// while map.flush_within(at(11), 64).remaining {
+    ///     // do something else in between
+    /// }
+    /// assert!(map.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
+        self.core.flush_within(at, budget)
+    }
+
+    /// Removes everything. How many entries were removed; what is inserted meanwhile may stay.
+    pub fn clear(&self) -> usize {
+        self.core.clear()
+    }
+
+    /// The earliest time at which a [`flush`](Self::flush) may have something to do: never later
+    /// than one nanosecond after the earliest deadline, but perhaps earlier. `None` if nothing in
+    /// the map expires. Zero if a bounded flush has left something to go on with.
+    ///
+    /// A thread that sleeps until then, flushes, and asks again, never sleeps past a deadline known
+    /// when it asked, and never spins: each such flush makes progress.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.core.next_expiry()
+    }
+
+    /// How many entries are in the map, expired ones that no flush has met included. Never above
+    /// the maximum, unless that has just been lowered. Takes no lock; while other threads are at
+    /// work it is a moment's estimate.
+    pub fn len(&self) -> usize {
+        self.core.permits.in_use() as usize
+    }
+
+    /// Whether [`len`](Self::len) is zero.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The maximum; `None` if there is no limit.
+    pub fn maximum(&self) -> Option<usize> {
+        let maximum = self.core.permits.maximum();
+        (maximum < permits::UNLIMITED).then_some(maximum as usize)
+    }
+
+    /// Changes the maximum while the map is in use.
+    ///
+    /// A larger one is there at once and pauses nobody. With a smaller one no insert goes beyond it
+    /// from the moment this returns; the surplus leaves in steps of at most 64 entries for each
+    /// call that inserts or flushes. A number of 2^48 or more means no limit.
+    pub fn set_maximum(&self, maximum: Option<usize>) {
+        self.core.set_maximum(permits::number(maximum));
+    }
+
+    /// Iterates over the entries, expired ones that no flush has met included.
+    ///
+    /// Weakly consistent: an entry that is in the map all the while is met once; one that is
+    /// inserted, replaced or removed meanwhile may be met or not, and a replaced key may be met
+    /// with both its values. Never blocks.
+    pub fn iter<'g>(&'g self, guard: &'g Guard) -> Iter<'g, K, V> {
+        Iter::new(&self.core, guard)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+
+    /// Pins the current thread; the same as [`pin`](crate::pin).
+    pub fn pin(&self) -> Guard {
+        reclaim::pin()
+    }
+
+    /// Drops and wipes what has been removed, as far as no guard may still read it, and says how
+    /// many entries are left to drop: zero means that nothing removed before this call is in memory
+    /// any more.
+    ///
+    /// Flushes and inserts do this as they go; call it when the map falls idle, or when secrets
+    /// have to be gone. While this thread or another holds a guard it can do little.
+    pub fn reclaim(&self) -> usize {
+        self.core.reclaim() as usize
+    }
+}
+
+impl<K, V, S> ExpiringMap<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+{
+    #[inline]
+    fn hash<Q: ?Sized + Hash>(&self, key: &Q) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Inserts an entry that is valid until `deadline` ([`Timestamp::NEVER`]: until it is removed
+    /// or evicted). Constant time whatever the mix of lifetimes.
+    ///
+    /// An entry of the same key is replaced in one step: a lookup sees the old one or the new one.
+    /// At the maximum the entry that expires first makes room, see [`MapBuilder::maximum`].
+    ///
+    /// # Errors
+    /// Hands key and value back if the deadline has passed, the maximum is zero, or there is no
+    /// room: see [`InsertError`]. Nothing has changed then.
+    ///
+    /// # Panics
+    /// If `K`'s `Hash` or `Eq` does; the map is as before, and the entry is dropped.
+    pub fn insert(
+        &self,
+        key: K,
+        value: V,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Result<Inserted, InsertError<K, V>> {
+        let hash = self.hash(&key);
+        self.core.insert(hash, key, value, deadline, now)
+    }
+
+    /// The value under a key, for as long as the guard is held. A lookup writes nothing shared.
+    #[inline]
+    pub fn get<'g, Q>(&'g self, key: &Q, now: Timestamp, guard: &'g Guard) -> Option<&'g V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.get_entry(key, now, guard).map(|entry| entry.value)
+    }
+
+    /// The same with the stored key and the deadline.
+    #[inline]
+    pub fn get_entry<'g, Q>(
+        &'g self,
+        key: &Q,
+        now: Timestamp,
+        guard: &'g Guard,
+    ) -> Option<Entry<'g, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.core
+            .get(self.hash(key), |k| key.equivalent(k), now, guard)
+    }
+
+    /// Calls `f` with the value under a key, and returns what it returns.
+    #[inline]
+    pub fn get_with<Q, R>(&self, key: &Q, now: Timestamp, f: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let guard = reclaim::pin();
+        self.get(key, now, &guard).map(f)
+    }
+
+    /// A clone of the value under a key.
+    #[inline]
+    pub fn get_cloned<Q>(&self, key: &Q, now: Timestamp) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        self.get_with(key, now, V::clone)
+    }
+
+    /// Whether there is a live entry under a key.
+    #[inline]
+    pub fn contains<Q>(&self, key: &Q, now: Timestamp) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.get_with(key, now, |_| ()).is_some()
+    }
+
+    /// Removes the live entry under a key and returns its value, readable in place for as long as
+    /// the guard is held. Of any number of threads exactly one gets it.
+    pub fn take<'g, Q>(&'g self, key: &Q, now: Timestamp, guard: &'g Guard) -> Option<&'g V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.core
+            .take(self.hash(key), |k| key.equivalent(k), now, guard)
+    }
+
+    /// Removes the live entry under a key and returns a clone of its value.
+    pub fn take_cloned<Q>(&self, key: &Q, now: Timestamp) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let guard = reclaim::pin();
+        self.take(key, now, &guard).cloned()
+    }
+
+    /// Removes the entry under a key, expired or not. Whether this call removed one.
+    pub fn remove<Q>(&self, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let guard = reclaim::pin();
+        self.core
+            .remove(self.hash(key), |k| key.equivalent(k), &guard)
+    }
+
+    /// Gives the live entry under a key another deadline, earlier or later.
+    ///
+    /// `true` only if the entry then lives until that: a flush or an eviction that had decided on
+    /// the old deadline has failed. `false` if there is no live entry, or the new deadline has
+    /// passed already; nothing has changed then.
+    pub fn retime<Q>(&self, key: &Q, deadline: Timestamp, now: Timestamp) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let guard = reclaim::pin();
+        self.core
+            .retime(self.hash(key), |k| key.equivalent(k), deadline, now, &guard)
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> fmt::Debug for ExpiringMap<K, V, S> {
+    /// Shows sizes and counters, no key and no value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExpiringMap")
+            .field("len", &self.len())
+            .field("maximum", &self.maximum())
+            .field("shards", &self.core.shards.len())
+            .finish_non_exhaustive()
+    }
+}

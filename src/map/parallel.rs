@@ -1,0 +1,222 @@
+//! Work shared between the caller and whoever comes to help.
+//!
+//! Ground rules:
+//! - Items are taken from a counter. The caller takes them too, and finishes alone if nobody comes.
+//! - A helper touches the caller's data only between taking an item and reporting it finished; the
+//!   caller does not return before every item taken has been reported. A helper that comes later
+//!   finds no item and touches nothing but the job itself.
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, thread};
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// Threads that may help: how many to ask, and how.
+pub(super) struct Helpers {
+    pub(super) spawn: Option<Spawn>,
+}
+
+pub(super) type Spawn = Box<dyn Fn(usize, &dyn Fn() -> Task) + Send + Sync>;
+
+impl Helpers {
+    /// Nobody.
+    #[cfg(any(not(feature = "rayon"), loom))]
+    pub(super) fn none() -> Self {
+        Self { spawn: None }
+    }
+
+    /// A function that runs a task on another thread, and how many threads there are.
+    pub(super) fn custom(
+        threads: usize,
+        spawn: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            spawn: Some(Box::new(move |wanted, task| {
+                for _ in 0..wanted.min(threads) {
+                    spawn(task());
+                }
+            })),
+        }
+    }
+
+    /// Rayon's global pool; nobody if it cannot be had.
+    #[cfg(all(feature = "rayon", not(loom)))]
+    pub(super) fn global() -> Self {
+        Self {
+            spawn: Some(Box::new(|wanted, task| {
+                // The pool is built at first use, which fails where threads cannot be started.
+                let ask = std::panic::AssertUnwindSafe(|| {
+                    for _ in 0..wanted.min(rayon_core::current_num_threads()) {
+                        rayon_core::spawn(task());
+                    }
+                });
+                let asked = std::panic::catch_unwind(ask);
+                drop(asked);
+            })),
+        }
+    }
+}
+
+/// What caller and helpers share.
+struct Job {
+    next: AtomicUsize,
+    items: usize,
+    finished: AtomicUsize,
+    caller: thread::Thread,
+    work: Work,
+}
+
+/// The caller's closure: does item `i`.
+struct Work(*const (dyn Fn(usize) + Sync));
+
+// SAFETY: the closure is Sync, and the ground rules say when it may be touched.
+unsafe impl Send for Work {}
+// SAFETY: as above.
+unsafe impl Sync for Work {}
+
+impl Job {
+    fn run(&self) {
+        loop {
+            // Relaxed: a counter; the items lie in the caller's data, handed over with the job.
+            let item = self.next.fetch_add(1, Ordering::Relaxed);
+            if item >= self.items {
+                return;
+            }
+            let _finished = Finished(self);
+            // SAFETY: an item was left, so the caller is still in `each`: it waits until
+            // `finished` counts this one too, which happens after this call.
+            unsafe { (*self.work.0)(item) };
+        }
+    }
+}
+
+/// Reports an item finished, panic or not.
+struct Finished<'j>(&'j Job);
+
+impl Drop for Finished<'_> {
+    fn drop(&mut self) {
+        // Release: partner of the Acquire in `Wait`; the caller sees what was done.
+        let finished = self.0.finished.fetch_add(1, Ordering::Release) + 1;
+        if finished == self.0.items {
+            self.0.caller.unpark();
+        }
+    }
+}
+
+/// Takes what items are left, and waits until those taken are finished.
+struct Wait<'j>(&'j Job);
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let job = self.0;
+        let taken = job.next.swap(job.items, Ordering::Relaxed).min(job.items);
+        let untaken = job.items - taken;
+        if untaken != 0 {
+            // Only when the caller is unwinding: nobody will do them.
+            job.finished.fetch_add(untaken, Ordering::Relaxed);
+        }
+        while job.finished.load(Ordering::Acquire) < job.items {
+            thread::park();
+        }
+    }
+}
+
+/// Does `work` for every item, with help if there are at least two. The results, in any order.
+pub(super) fn each<R: Send + Sync + Copy + Default>(
+    helpers: Option<&Helpers>,
+    items: &[usize],
+    work: &(dyn Fn(usize) -> R + Sync),
+) -> Vec<R> {
+    let spawn = helpers.and_then(|helpers| helpers.spawn.as_ref());
+    let (Some(spawn), true) = (spawn, items.len() > 1) else {
+        return items.iter().map(|&item| work(item)).collect();
+    };
+    let results: Vec<crate::sync::OnceLock<R>> = items.iter().map(|_| Default::default()).collect();
+    let do_item = |i: usize| {
+        let _ = results[i].set(work(items[i]));
+    };
+    let erased: *const (dyn Fn(usize) + Sync + '_) = &do_item;
+    // SAFETY: only the lifetime changes; `Wait` keeps this frame until nobody can use it.
+    let erased = unsafe {
+        std::mem::transmute::<
+            *const (dyn Fn(usize) + Sync + '_),
+            *const (dyn Fn(usize) + Sync + 'static),
+        >(erased)
+    };
+    let job = Arc::new(Job {
+        next: AtomicUsize::new(0),
+        items: items.len(),
+        finished: AtomicUsize::new(0),
+        caller: thread::current(),
+        work: Work(erased),
+    });
+    {
+        let wait = Wait(&job);
+        spawn(items.len() - 1, &|| {
+            let job = Arc::clone(&job);
+            Box::new(move || job.run())
+        });
+        job.run();
+        drop(wait);
+    }
+    results
+        .into_iter()
+        .map(|result| result.into_inner().unwrap_or_default())
+        .collect()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn squares(helpers: &Helpers, n: usize) -> usize {
+        let items: Vec<usize> = (0..n).collect();
+        each(Some(helpers), &items, &|i| i * i).into_iter().sum()
+    }
+
+    #[test]
+    fn every_item_is_done_once_with_help() {
+        let threads = Helpers::custom(3, |task| {
+            std::thread::spawn(task);
+        });
+        for _ in 0..200 {
+            assert_eq!(squares(&threads, 40), (0..40).map(|i| i * i).sum());
+        }
+    }
+
+    #[test]
+    fn the_caller_finishes_alone_if_nobody_comes() {
+        static LATE: Mutex<Vec<Task>> = Mutex::new(Vec::new());
+        let lazy = Helpers::custom(8, |task| LATE.lock().unwrap().push(task));
+        assert_eq!(squares(&lazy, 10), 285);
+        let late = std::mem::take(&mut *LATE.lock().unwrap());
+        assert_eq!(late.len(), 8);
+        for task in late {
+            task(); // finds nothing, touches nothing
+        }
+    }
+
+    #[test]
+    fn one_item_wakes_nobody() {
+        let helpers = Helpers::custom(8, |_| panic!("woken"));
+        assert_eq!(squares(&helpers, 1), 0);
+        assert_eq!(squares(&helpers, 0), 0);
+    }
+
+    #[test]
+    fn a_panicking_item_is_waited_for() {
+        let threads = Helpers::custom(2, |task| {
+            std::thread::spawn(task);
+        });
+        let items: Vec<usize> = (0..16).collect();
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            each(Some(&threads), &items, &|i| {
+                assert!(i != 9, "planted");
+                i
+            })
+        }));
+        // On this thread it unwinds, on a helper's it ends that helper: both come back here.
+        drop(caught);
+    }
+}

@@ -1,0 +1,148 @@
+//! Get, take, remove and re-time.
+
+use super::core::{Core, Route};
+use super::types::{Entry, Reason};
+use crate::reclaim::Guard;
+use crate::slab::{Deadline, Moment, Slot, SlotNumber};
+use crate::table::{Search, Table};
+use crate::time::Timestamp;
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
+    /// The live entry under a key. The caller is pinned by `guard`.
+    #[inline]
+    pub(super) fn get<'g>(
+        &'g self,
+        hash: u64,
+        same: impl Fn(&K) -> bool,
+        now: Timestamp,
+        _pinned: &'g Guard,
+    ) -> Option<Entry<'g, K, V>> {
+        let now = Moment::new(now);
+        let Route { shard, place, .. } = self.route(hash);
+        loop {
+            let number = shard.table.lookup(&shard.slab, place, equals(&same))?;
+            let slot = shard.slab.slot(number);
+            // The deadline before the mark: if the entry is not removed now, it was there, with
+            // this deadline, when that was read.
+            let deadline = slot.deadline();
+            if deadline.has_passed(now) {
+                return None;
+            }
+            if slot.load_link().is_marked() {
+                // Removed, or replaced: then the new one is in the list.
+                continue;
+            }
+            // SAFETY: reached through the table under the guard, which `'g` borrows, as it does
+            // the map.
+            let (key, value) = unsafe { slot.body() };
+            return Some(Entry {
+                key,
+                value,
+                deadline: deadline.timestamp(),
+            });
+        }
+    }
+
+    /// Removes the entry under a key if it is live: exactly one of any number of callers.
+    pub(super) fn take<'g>(
+        &'g self,
+        hash: u64,
+        same: impl Fn(&K) -> bool,
+        now: Timestamp,
+        guard: &'g Guard,
+    ) -> Option<&'g V> {
+        let now = Moment::new(now);
+        let alive = |deadline: Deadline| !deadline.has_passed(now);
+        let slot = self.extract(hash, same, alive, Reason::Taken, guard)?;
+        // SAFETY: as in `get`; its removal is ours, made under this guard.
+        Some(unsafe { slot.body() }.1)
+    }
+
+    /// Removes the entry under a key, expired or not.
+    pub(super) fn remove(&self, hash: u64, same: impl Fn(&K) -> bool, guard: &Guard) -> bool {
+        // What a flush or an eviction has sentenced is gone already.
+        let there = |deadline: Deadline| !deadline.is_tombstone();
+        self.extract(hash, same, there, Reason::Removed, guard)
+            .is_some()
+    }
+
+    fn extract(
+        &self,
+        hash: u64,
+        same: impl Fn(&K) -> bool,
+        wanted: impl Fn(Deadline) -> bool,
+        reason: Reason,
+        guard: &Guard,
+    ) -> Option<&Slot<K, V>> {
+        let Route {
+            shard,
+            index,
+            place,
+        } = self.route(hash);
+        loop {
+            let retire = |n: SlotNumber| shard.slab.retire(n, guard);
+            let found = shard
+                .table
+                .search(&shard.slab, place, equals(&same), retire);
+            let Search::Found {
+                before,
+                slot: number,
+                ..
+            } = found
+            else {
+                return None;
+            };
+            let slot = shard.slab.slot(number);
+            if !wanted(slot.deadline()) {
+                return None;
+            }
+            if Table::mark(slot) {
+                self.permits.give(index, 1);
+                shard.finish(number, Some(before), reason, guard);
+                self.deliver_one(index, number, reason, guard);
+                return Some(slot);
+            }
+        }
+    }
+
+    /// Gives a live entry another deadline. `true` only if it then lives until that.
+    pub(super) fn retime(
+        &self,
+        hash: u64,
+        same: impl Fn(&K) -> bool,
+        deadline: Timestamp,
+        now: Timestamp,
+        guard: &Guard,
+    ) -> bool {
+        let now = Moment::new(now);
+        let new = Deadline::new(deadline);
+        let Route { shard, place, .. } = self.route(hash);
+        loop {
+            let Some(number) = shard.table.lookup(&shard.slab, place, equals(&same)) else {
+                return false;
+            };
+            let slot = shard.slab.slot(number);
+            let old = slot.deadline();
+            if old.has_passed(now) || new.has_passed(now) {
+                return false;
+            }
+            // Who removes for reasons of time changes this word first, so either that fails, or
+            // this does.
+            if slot.change_deadline(old, new).is_err() {
+                continue;
+            }
+            if slot.load_link().is_marked() {
+                // Removed for another reason, or replaced.
+                continue;
+            }
+            shard.wheel.hint(number, new, guard);
+            return true;
+        }
+    }
+}
+
+/// Compares keys of slots reached through the table.
+fn equals<K, V>(same: &impl Fn(&K) -> bool) -> impl FnMut(&Slot<K, V>) -> bool {
+    // SAFETY: the table calls it only for slots its walk has reached, and every walk is pinned.
+    move |slot| unsafe { slot.with_body(|key, _| same(key)) }
+}

@@ -1,0 +1,102 @@
+//! A shard: one slab, one table, one wheel. The only place where they meet.
+
+use super::stats::Counters;
+use super::types::Reason;
+use crate::reclaim::Guard;
+use crate::slab::{Deadline, Moment, Slab, Slot, SlotNumber};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::table::{Cell, Place, Table};
+use crate::wheel::{Look, Wheel};
+
+pub(super) struct Shard<K, V> {
+    pub(super) slab: Arc<Slab<K, V>>,
+    pub(super) table: Table,
+    pub(super) wheel: Wheel,
+    pub(super) counters: Counters,
+    /// Where the search for a victim among entries that never expire goes on.
+    pub(super) rotor: AtomicU32,
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
+    pub(super) fn new(slots: u32, tick_bits: u32, now: Moment) -> Self {
+        Self {
+            slab: Arc::new(Slab::new(slots)),
+            table: Table::new(),
+            wheel: Wheel::new(tick_bits, now),
+            counters: Counters::default(),
+            rotor: AtomicU32::new(0),
+        }
+    }
+
+    /// Unlinks a slot this thread has marked, and retires it unless somebody else was faster.
+    /// `before` is its predecessor if the caller knows it.
+    pub(super) fn unlink(&self, number: SlotNumber, before: Option<Cell<'_>>, guard: &Guard) {
+        let slot = self.slab.slot(number);
+        if before.is_some_and(|before| Table::unlink_from(before, slot)) {
+            self.slab.retire(number, guard);
+        } else {
+            let place = Place::of_position(slot.position());
+            self.table
+                .clean(&self.slab, place, |n| self.slab.retire(n, guard));
+        }
+    }
+
+    /// What follows from a mark that this thread has set: the entry is unlinked, retired and
+    /// counted. The caller has its permit, and tells the listener.
+    pub(super) fn finish(
+        &self,
+        number: SlotNumber,
+        before: Option<Cell<'_>>,
+        reason: Reason,
+        guard: &Guard,
+    ) {
+        self.unlink(number, before, guard);
+        self.counters.removed(reason, 1);
+    }
+
+    /// Makes a slot that was just linked visible by its number, and hints it.
+    pub(super) fn publish(&self, number: SlotNumber, deadline: Deadline, guard: &Guard) {
+        if self.slab.slot(number).publish() {
+            self.wheel.hint(number, deadline, guard);
+        }
+    }
+
+    /// Hints a live slot elsewhere unless it belongs in the due set: elsewhere first, then its bit
+    /// in the due set may go.
+    pub(super) fn rehint(&self, number: SlotNumber, deadline: Deadline, guard: &Guard) -> Look {
+        if deadline.is_never() {
+            return Look::Finished;
+        }
+        if self.wheel.is_due_place(deadline) {
+            return Look::Stay;
+        }
+        self.wheel.hint(number, deadline, guard);
+        Look::Finished
+    }
+
+    /// The live slot of a number that a hint or a scan named.
+    #[inline]
+    pub(super) fn live(&self, number: SlotNumber) -> Option<&Slot<K, V>> {
+        self.slab
+            .slot_if_there(number)
+            .filter(|slot| slot.is_live())
+    }
+
+    /// All numbers in use, from where the last call stopped.
+    pub(super) fn rotate(&self, mut visit: impl FnMut(SlotNumber) -> bool) {
+        let high = self.slab.high_water();
+        if high == 0 {
+            return;
+        }
+        // Relaxed: only a place to begin.
+        let start = self.rotor.load(Ordering::Relaxed) % high;
+        for step in 0..high {
+            let number = (start + step) % high + 1;
+            if !visit(number) {
+                self.rotor.store(number, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What the map's operations return.
+
+use std::fmt;
+
+use crate::time::Timestamp;
+
+/// Why an entry left the map.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Its deadline has passed: found by a flush, or by an insert of the same key or one that
+    /// needed the room.
+    Expired,
+    /// It had to make room: the map was at its maximum, or the maximum was lowered.
+    Evicted,
+    /// [`remove`](crate::ExpiringMap::remove).
+    Removed,
+    /// [`take`](crate::ExpiringMap::take).
+    Taken,
+    /// Another entry was inserted under its key.
+    Replaced,
+    /// [`clear`](crate::ExpiringMap::clear).
+    Cleared,
+}
+
+impl Reason {
+    /// How many reasons there are.
+    pub(crate) const COUNT: usize = 6;
+}
+
+/// What an insert did besides inserting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Inserted {
+    /// An entry of the same key was there, live or expired, and has left.
+    pub replaced: bool,
+    /// So many entries had to make room: one at most, unless the maximum has been lowered.
+    pub evicted: usize,
+}
+
+/// Why an insert was refused. Hands the key and the value back; nothing has changed, and an old
+/// entry of the same key is still there.
+///
+/// `Debug` and `Display` show neither key nor value.
+#[non_exhaustive]
+pub enum InsertError<K, V> {
+    /// The deadline has already passed.
+    Expired(K, V),
+    /// The maximum is zero: the map keeps nothing.
+    Zero(K, V),
+    /// The map is at its maximum and nobody could be evicted: the insert was made from inside the
+    /// removal listener, which evicts nothing, or other threads were faster every time.
+    Full(K, V),
+    /// All slots are in use or wait for a guard that is still held.
+    ///
+    /// Each shard keeps some slots in reserve for entries that have been removed but may still be
+    /// read. A guard held for a very long time, while a great many entries come and go, uses them
+    /// up.
+    Exhausted(K, V),
+}
+
+impl<K, V> InsertError<K, V> {
+    /// The key and the value.
+    pub fn into_parts(self) -> (K, V) {
+        match self {
+            Self::Expired(key, value)
+            | Self::Zero(key, value)
+            | Self::Full(key, value)
+            | Self::Exhausted(key, value) => (key, value),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Expired(..) => "Expired",
+            Self::Zero(..) => "Zero",
+            Self::Full(..) => "Full",
+            Self::Exhausted(..) => "Exhausted",
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for InsertError<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple(self.name()).finish_non_exhaustive()
+    }
+}
+
+impl<K, V> fmt::Display for InsertError<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired(..) => "the deadline has already passed",
+            Self::Zero(..) => "the maximum is zero",
+            Self::Full(..) => "the map is at its maximum and nothing could be evicted",
+            Self::Exhausted(..) => "all slots are in use or held back by a guard",
+        })
+    }
+}
+
+impl<K, V> std::error::Error for InsertError<K, V> {}
+
+/// What a flush did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Entries this call removed because they had expired.
+    pub removed: usize,
+    /// Slots this call looked at, and pages of hints it opened: what its budget counts.
+    pub visited: usize,
+    /// The budget was used up first: call again to go on. Always `false` for a flush without one.
+    pub remaining: bool,
+}
+
+impl Swept {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.removed += other.removed;
+        self.visited += other.visited;
+        self.remaining |= other.remaining;
+    }
+}
+
+/// An entry, readable as long as the guard and the map it was taken under.
+pub struct Entry<'g, K, V> {
+    pub(crate) key: &'g K,
+    pub(crate) value: &'g V,
+    pub(crate) deadline: Timestamp,
+}
+
+impl<'g, K, V> Entry<'g, K, V> {
+    /// The key as it was inserted.
+    pub fn key(&self) -> &'g K {
+        self.key
+    }
+
+    /// The value.
+    pub fn value(&self) -> &'g V {
+        self.value
+    }
+
+    /// The last moment at which the entry is valid, as it was when the entry was read.
+    pub fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+}
+
+impl<K, V> Clone for Entry<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Entry<'_, K, V> {}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Entry<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", self.key)
+            .field("value", self.value)
+            .field("deadline", &self.deadline)
+            .finish()
+    }
+}
+
+/// A map could not be built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The number of shards must be a power of two, and at most 65,536.
+    Shards(usize),
+    /// A tick must be between 1 and 2^62 nanoseconds long.
+    TickBits(u32),
+    /// The maximum must be below 2^48.
+    Maximum(usize),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shards(n) => write!(
+                f,
+                "{n} shards: the number must be a power of two, at most 65536"
+            ),
+            Self::TickBits(bits) => write!(f, "a tick of 2^{bits} ns: at most 2^62"),
+            Self::Maximum(n) => write!(f, "a maximum of {n}: it must be below 2^48"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
