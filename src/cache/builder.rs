@@ -1,0 +1,234 @@
+//! Settings of a [`SessionCache`]: [`SessionCacheBuilder`].
+
+use std::fmt;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::handle::SessionCache;
+use super::id::SessionKey;
+use super::session::Session;
+use crate::{BuildError, ExpiringMap, Reason};
+
+/// OpenSSL's `SSL_SESSION_CACHE_MAX_SIZE_DEFAULT`.
+const DEFAULT_MAXIMUM: usize = 20_480;
+
+/// What the manual page of OpenSSL's `SSL_CTX_set_timeout` gives as default.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+type OnRemove<V> = Box<dyn Fn(&SessionKey, &V, Reason) + Send + Sync>;
+
+/// Makes a [`SessionCache`]; see [`SessionCache::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use sessionwheel::{Reason, SessionCache};
+/// use std::time::Duration;
+///
+/// let cache = SessionCache::<Vec<u8>>::builder()
+///     .maximum(Some(100_000))
+///     .timeout(Duration::from_secs(2 * 60 * 60))
+///     .on_remove(|key, state, reason| {
+///         if reason == Reason::Evicted {
+///             eprintln!("no room for {} bytes of {key:?}", state.len());
+///         }
+///     })
+///     .build()?;
+///
+/// assert_eq!(cache.maximum(), Some(100_000));
+/// # Ok::<(), sessionwheel::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct SessionCacheBuilder<V: Send + Sync + 'static> {
+    maximum: Option<usize>,
+    timeout: Duration,
+    clock: Clock,
+    shards: Option<usize>,
+    on_remove: Option<OnRemove<V>>,
+}
+
+impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
+    pub(super) fn new() -> Self {
+        Self {
+            maximum: Some(DEFAULT_MAXIMUM),
+            timeout: DEFAULT_TIMEOUT,
+            clock: Clock::default(),
+            shards: None,
+            on_remove: None,
+        }
+    }
+
+    /// How many sessions may be cached at once.
+    ///
+    /// `None` is unlimited, `Some(0)` keeps nothing. The default is
+    /// 20,480. It can be changed later with
+    /// [`SessionCache::set_maximum`].
+    pub fn maximum(mut self, maximum: Option<usize>) -> Self {
+        self.maximum = maximum;
+        self
+    }
+
+    /// How long a session lives that is inserted without a timeout of its own.
+    ///
+    /// Zero is legal: such a session is valid at the instant of its insertion
+    /// only. [`Duration::MAX`] is for ever. The default is
+    /// 300 seconds.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The clock to take the time from; [`Clock::monotonic`] by default.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Into how many parts the cache is divided, a power of two.
+    ///
+    /// By default the number follows from the number of cores and from the
+    /// maximum, as for [`ExpiringMap`]. In a cache of one shard the session
+    /// that is evicted is the one of the whole cache that expires first.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Calls `on_remove` for each session that leaves the cache, with the
+    /// reason.
+    ///
+    /// It is called exactly once for each, on the thread whose call removed
+    /// the session, after lookups can't find the session any more and before
+    /// that call returns, under no lock. It may call into the cache. A panic
+    /// in it is caught and counted. Sessions that are still there when the
+    /// last handle of the cache is dropped aren't reported.
+    ///
+    /// A second call of this method replaces the first one's function.
+    pub fn on_remove(
+        mut self,
+        on_remove: impl Fn(&SessionKey, &V, Reason) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_remove = Some(Box::new(on_remove));
+        self
+    }
+
+    /// Makes the cache.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] if the underlying map can't be built with these settings,
+    /// for example because the number of shards isn't a power of two.
+    pub fn build(self) -> Result<SessionCache<V>, BuildError> {
+        let mut map = ExpiringMap::<SessionKey, Session<V>>::builder()
+            .maximum(self.maximum)
+            .now(self.clock.now());
+        if let Some(shards) = self.shards {
+            map = map.shards(shards);
+        }
+        if let Some(on_remove) = self.on_remove {
+            map = map.listener(move |key, session: &Session<V>, reason| {
+                on_remove(key, session.value(), reason);
+            });
+        }
+        Ok(SessionCache::new(map.build()?, self.clock, self.timeout))
+    }
+}
+
+impl<V: Send + Sync + 'static> fmt::Debug for SessionCacheBuilder<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionCacheBuilder")
+            .field("maximum", &self.maximum)
+            .field("timeout", &self.timeout)
+            .field("clock", &self.clock)
+            .field("shards", &self.shards)
+            .field("on_remove", &self.on_remove.is_some())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{Context, SessionId};
+    use crate::sync::Arc;
+    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use crate::{InsertError, Timestamp};
+
+    fn key(n: u8) -> SessionKey {
+        SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]))
+    }
+
+    #[test]
+    fn the_defaults_are_300_seconds_and_20480_sessions() {
+        let cache = SessionCache::<()>::builder().build().unwrap();
+        assert_eq!(cache.timeout(), Duration::from_secs(300));
+        assert_eq!(cache.maximum(), Some(20_480));
+    }
+
+    #[test]
+    fn settings_arrive() {
+        let (clock, _hand) = Clock::manual(Timestamp::from_secs(77));
+        let cache = SessionCache::<()>::builder()
+            .maximum(None)
+            .timeout(Duration::from_secs(9))
+            .clock(clock)
+            .shards(2)
+            .build()
+            .unwrap();
+        assert_eq!(cache.maximum(), None);
+        assert_eq!(cache.timeout(), Duration::from_secs(9));
+        assert_eq!(cache.now(), Timestamp::from_secs(77));
+    }
+
+    #[test]
+    fn a_cache_of_zero_keeps_nothing_and_hands_back_what_it_refuses() {
+        let cache = SessionCache::builder().maximum(Some(0)).build().unwrap();
+        let error = cache.insert(key(1), "refused").unwrap_err();
+        assert!(matches!(error, InsertError::Zero(..)));
+        assert_eq!(error.into_parts(), (key(1), "refused"));
+        assert!(cache.is_empty());
+        assert!(!cache.contains(&key(1)));
+    }
+
+    #[test]
+    fn on_remove_is_told_key_value_and_reason_once() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let cache = SessionCache::builder()
+            .on_remove(move |k, value: &&str, reason| {
+                assert_eq!((k, *value, reason), (&key(1), "bye", Reason::Removed));
+                counted.fetch_add(1, Ordering::Relaxed);
+            })
+            .build()
+            .unwrap();
+        cache.insert(key(1), "bye").unwrap();
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
+        assert!(cache.remove(&key(1)));
+        assert!(!cache.remove(&key(1)));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        assert_eq!(cache.stats().listener_panics, 0);
+    }
+
+    #[test]
+    fn the_second_on_remove_replaces_the_first() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (first, second) = (calls.clone(), calls.clone());
+        let cache = SessionCache::builder()
+            .on_remove(move |_, _, _| _ = first.fetch_add(1, Ordering::Relaxed))
+            .on_remove(move |_, _, _| _ = second.fetch_add(100, Ordering::Relaxed))
+            .build()
+            .unwrap();
+        cache.insert(key(1), ()).unwrap();
+        cache.remove(&key(1));
+        assert_eq!(calls.load(Ordering::Relaxed), 100);
+    }
+
+    #[test]
+    fn debug_shows_the_settings() {
+        let builder = SessionCache::<()>::builder().maximum(None).shards(4);
+        let text = format!("{builder:?}");
+        assert!(text.contains("maximum: None"), "{text}");
+        assert!(text.contains("shards: Some(4)"), "{text}");
+        assert!(text.contains("on_remove: false"), "{text}");
+    }
+}

@@ -1,0 +1,276 @@
+//! The clock of a [`SessionCache`](super::SessionCache).
+//!
+//! Lifetimes are measured on a clock that only moves forwards and that nobody
+//! sets: steps of the wall clock don't exist for it. Wall time is computed
+//! from it when somebody wants to see it, and never stored.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use super::monotonic::Monotonic;
+use crate::Timestamp;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Where a cache takes the time from.
+///
+/// Clones are the same clock. Timestamps of two clocks that aren't clones of
+/// one another have nothing to do with each other.
+///
+/// - [`Clock::monotonic`], the default, follows the operating system.
+/// - [`Clock::manual`] stands still until it is told to move, for tests.
+#[derive(Clone)]
+pub struct Clock {
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Monotonic(Arc<Monotonic>),
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// A clock that follows the operating system's monotonic time.
+    ///
+    /// It never goes backwards, for all threads together: if one reading
+    /// happens before another, in the sense of the memory model, it isn't the
+    /// later one. Its readings are far from both ends of the range of
+    /// [`Timestamp`], more than 70 years from zero, so that points years ago
+    /// can be expressed as well as points years ahead.
+    ///
+    /// **Linux and Android**: a reading costs one coarse clock read (a few
+    /// nanoseconds, no system call where the kernel offers a vDSO) and is late
+    /// by at most one kernel tick, 1 to 10 ms. Time spent in suspend counts.
+    /// The kernel's coarse clock leaves suspends out, so their sum is measured
+    /// apart, whenever the last measurement is 10 ms old: a reading taken
+    /// within the first 10 ms (and one kernel tick) of running after a resume
+    /// may still lack that one suspend; later ones don't. What is measured
+    /// this way only ever errs by being late, never by being early.
+    ///
+    /// **Elsewhere**: [`std::time::Instant`], with its cost, and with its
+    /// answer to whether suspend counts: on Windows it does, on macOS time
+    /// asleep is missing, so that sessions live on for that long.
+    ///
+    /// ```
+    /// use sessionwheel::Clock;
+    ///
+    /// let clock = Clock::monotonic();
+    /// let before = clock.now();
+    /// assert!(before <= clock.now());
+    /// ```
+    #[must_use]
+    pub fn monotonic() -> Self {
+        Self {
+            source: Source::Monotonic(Arc::new(Monotonic::new())),
+        }
+    }
+
+    /// A clock that reads `start` until its [`ManualClock`] says otherwise.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, SessionCache, SessionId, SessionKey, Context, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(key, "session").unwrap();
+    ///
+    /// hand.advance(Duration::from_secs(300));
+    /// assert!(cache.contains(&key));
+    /// hand.advance(Duration::from_nanos(1));
+    /// assert!(!cache.contains(&key));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn manual(start: Timestamp) -> (Self, ManualClock) {
+        let nanos = Arc::new(AtomicU64::new(start.as_nanos()));
+        let clock = Self {
+            source: Source::Manual(nanos.clone()),
+        };
+        (clock, ManualClock { nanos })
+    }
+
+    /// The time now.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.source {
+            Source::Monotonic(monotonic) => monotonic.now(),
+            // Relaxed: the clock's value guards no other data. Who was told
+            // that the hand was moved sees it moved.
+            Source::Manual(nanos) => Timestamp::from_nanos(nanos.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// What the wall clock shows, or showed, or would show, at `at`.
+    ///
+    /// This is the wall clock's present reading moved by the distance from
+    /// [`now`](Self::now) to `at`. It is for people and for export: if the
+    /// wall clock is set, the answer for the same `at` changes, and nothing
+    /// else does.
+    ///
+    /// `None` for [`Timestamp::NEVER`], and if [`SystemTime`] can't express
+    /// the point.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Timestamp};
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let clock = Clock::monotonic();
+    /// let deadline = clock.now().saturating_add(Duration::from_secs(300));
+    ///
+    /// assert!(clock.to_wall(deadline).unwrap() > SystemTime::now());
+    /// assert_eq!(clock.to_wall(Timestamp::NEVER), None);
+    /// ```
+    #[must_use]
+    pub fn to_wall(&self, at: Timestamp) -> Option<SystemTime> {
+        if at == Timestamp::NEVER {
+            return None;
+        }
+        let (now, wall) = (self.now(), SystemTime::now());
+        if at >= now {
+            wall.checked_add(at.saturating_since(now))
+        } else {
+            wall.checked_sub(now.saturating_since(at))
+        }
+    }
+}
+
+impl Default for Clock {
+    /// [`Clock::monotonic`].
+    fn default() -> Self {
+        Self::monotonic()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.source {
+            Source::Monotonic(_) => "monotonic",
+            Source::Manual(_) => "manual",
+        };
+        f.debug_struct("Clock")
+            .field("kind", &kind)
+            .field("now", &self.now())
+            .finish()
+    }
+}
+
+/// The hand that moves a manual [`Clock`].
+///
+/// Clones move the same clock, from any thread.
+#[derive(Clone)]
+pub struct ManualClock {
+    nanos: Arc<AtomicU64>,
+}
+
+impl ManualClock {
+    /// Moves the clock forwards by `span`, at most to [`Timestamp::NEVER`].
+    ///
+    /// Returns the new time. Concurrent calls add up.
+    pub fn advance(&self, span: Duration) -> Timestamp {
+        let mut now = self.nanos.load(Ordering::Relaxed);
+        loop {
+            let next = Timestamp::from_nanos(now).saturating_add(span);
+            match self.nanos.compare_exchange_weak(
+                now,
+                next.as_nanos(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return next,
+                Err(actual) => now = actual,
+            }
+        }
+    }
+
+    /// Sets the clock to `to`, which may be in the past.
+    ///
+    /// A real monotonic clock never goes back; this is for tests of what
+    /// happens if one does.
+    pub fn set(&self, to: Timestamp) {
+        self.nanos.store(to.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// The time the clock shows now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManualClock")
+            .field("now", &self.now())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+    #[test]
+    fn a_manual_clock_stands_still_until_moved() {
+        let start = Timestamp::from_secs(50);
+        let (clock, hand) = Clock::manual(start);
+        let clone = clock.clone();
+        assert_eq!(clock.now(), start);
+        let moved = hand.advance(Duration::from_secs(3));
+        assert_eq!(moved, Timestamp::from_secs(53));
+        assert_eq!(clock.now(), moved);
+        assert_eq!(clone.now(), moved);
+        hand.clone().set(Timestamp::from_secs(1));
+        assert_eq!(clone.now(), Timestamp::from_secs(1));
+        assert_eq!(hand.now(), Timestamp::from_secs(1));
+    }
+
+    #[test]
+    fn advance_saturates() {
+        let (clock, hand) = Clock::manual(Timestamp::from_secs(1));
+        assert_eq!(hand.advance(Duration::MAX), Timestamp::NEVER);
+        assert_eq!(hand.advance(Duration::from_secs(1)), Timestamp::NEVER);
+        assert_eq!(clock.now(), Timestamp::NEVER);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "reads the wall clock")]
+    fn wall_time_keeps_distances() {
+        let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000_000_000));
+        let at = clock.now();
+        for (move_to, past, future) in [
+            (at, Duration::ZERO, Duration::ZERO),
+            (at.saturating_add(TEN_YEARS), TEN_YEARS, Duration::ZERO),
+            (at.saturating_sub(TEN_YEARS), Duration::ZERO, TEN_YEARS),
+        ] {
+            hand.set(move_to);
+            let before = SystemTime::now() - past + future;
+            let wall = clock.to_wall(at).unwrap();
+            let after = SystemTime::now() - past + future;
+            assert!(before <= wall && wall <= after);
+        }
+    }
+
+    #[test]
+    fn never_has_no_wall_time() {
+        let (clock, hand) = Clock::manual(Timestamp::ZERO);
+        assert_eq!(clock.to_wall(Timestamp::NEVER), None);
+        hand.set(Timestamp::NEVER);
+        assert_eq!(clock.to_wall(Timestamp::NEVER), None);
+    }
+
+    #[test]
+    fn debug_tells_the_kinds_apart() {
+        let (clock, _) = Clock::manual(Timestamp::from_nanos(5));
+        assert_eq!(
+            format!("{clock:?}"),
+            "Clock { kind: \"manual\", now: Timestamp(5) }"
+        );
+        assert!(format!("{:?}", Clock::default()).contains("monotonic"));
+    }
+}

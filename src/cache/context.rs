@@ -1,0 +1,201 @@
+//! Contexts: sessions that may resume each other's connections.
+//!
+//! Whether a session may be resumed depends on more than its id: a client that
+//! was verified against one set of authorities must not get in where another
+//! set is asked for. OpenSSL calls the thing that keeps such sessions apart a
+//! session-id context; here it is a [`Context`], a number that the cache hands
+//! out and that is part of every key.
+//!
+//! Each context has a *generation*, and each session carries the one that its
+//! context had when it was inserted. A session of an older generation is
+//! invisible to lookups, so that raising one number is enough to invalidate
+//! all sessions of a context.
+//!
+//! # Ground rules
+//!
+//! - Handing out a context is one atomic read-modify-write and allocates
+//!   nothing.
+//! - Reading a generation is two or three loads and never waits. A context
+//!   whose generation was never raised may have no cell at all; its generation
+//!   is 0.
+//! - Cells live in segments that double in size and never move once installed.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::sync::OnceLock;
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// A set of sessions that may be resumed by the same configuration.
+///
+/// [`SessionCache::context`](super::SessionCache::context) hands contexts out;
+/// [`Context::DEFAULT`] is there from the start. Use one for each server
+/// configuration whose sessions must not be resumed under another, for
+/// example for each tenant, or each set of client authorities.
+///
+/// A context means something only to the cache that handed it out (and the
+/// clones of that handle). Another cache can't tell it from its own context of
+/// the same number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Context(u32);
+
+impl Context {
+    /// The context that every cache has from the start.
+    pub const DEFAULT: Self = Self(0);
+
+    pub(super) const fn number(self) -> u32 {
+        self.0
+    }
+
+    #[cfg(test)]
+    pub(super) const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// The cache has handed out all of its 4,294,967,295 contexts.
+///
+/// Numbers are never used twice, since sessions of a context that was given up
+/// may still be cached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct ContextsExhausted;
+
+impl fmt::Display for ContextsExhausted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the cache has handed out all {} contexts", u32::MAX)
+    }
+}
+
+impl Error for ContextsExhausted {}
+
+/// Contexts in the first segment of cells; each later one has twice as many.
+const FIRST: u64 = 64;
+
+/// Enough segments for every `u32`: 64 · (2^27 − 1) cells.
+const SEGMENTS: usize = 27;
+
+/// The contexts of one cache and their generations.
+pub(super) struct Contexts {
+    /// The number handed out next; `u32::MAX` once there are no more.
+    next: AtomicU32,
+    /// Segment `s` holds `FIRST << s` cells. A segment is installed when the
+    /// generation of one of its contexts is first raised.
+    segments: [OnceLock<Box<[AtomicU32]>>; SEGMENTS],
+}
+
+impl Contexts {
+    pub(super) fn new() -> Self {
+        Self {
+            next: AtomicU32::new(Context::DEFAULT.0 + 1),
+            segments: std::array::from_fn(|_| OnceLock::new()),
+        }
+    }
+
+    /// A context that was never handed out before.
+    pub(super) fn hand_out(&self) -> Result<Context, ContextsExhausted> {
+        // Relaxed: only uniqueness matters, and that is the RMW's own.
+        self.next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                next.checked_add(1)
+            })
+            .map(Context)
+            .map_err(|_| ContextsExhausted)
+    }
+
+    /// How many contexts there are, `Context::DEFAULT` included.
+    pub(super) fn count(&self) -> u32 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// The generation that sessions of `context` are inserted with now.
+    ///
+    /// Relaxed is enough. The inserter read the cell before it published the
+    /// session; who finds the session has synchronised with that, and so reads
+    /// the same generation here or a later one, but no earlier one: no session
+    /// is ever ahead of the generation that its reader sees.
+    #[inline]
+    pub(super) fn generation(&self, context: Context) -> u32 {
+        let (segment, index) = place(context);
+        self.segments[segment]
+            .get()
+            .map_or(0, |cells| cells[index].load(Ordering::Relaxed))
+    }
+
+    /// Makes all sessions of `context` that are cached now invisible.
+    #[cfg(test)]
+    pub(super) fn raise(&self, context: Context) {
+        let (segment, index) = place(context);
+        let cells = self.segments[segment]
+            .get_or_init(|| (0..FIRST << segment).map(|_| AtomicU32::new(0)).collect());
+        cells[index].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Segment and index of the cell of `context`.
+#[inline]
+fn place(context: Context) -> (usize, usize) {
+    let n = u64::from(context.0) + FIRST;
+    let segment = n.ilog2() - FIRST.ilog2();
+    (segment as usize, (n - (FIRST << segment)) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_are_distinct_and_never_the_default() {
+        let contexts = Contexts::new();
+        assert_eq!(contexts.count(), 1);
+        let a = contexts.hand_out().unwrap();
+        let b = contexts.hand_out().unwrap();
+        assert_ne!(a, Context::DEFAULT);
+        assert_ne!(b, Context::DEFAULT);
+        assert_ne!(a, b);
+        assert_eq!(contexts.count(), 3);
+    }
+
+    #[test]
+    fn the_last_context_is_handed_out_once_and_then_refused_for_good() {
+        let contexts = Contexts::new();
+        contexts.next.store(u32::MAX - 1, Ordering::Relaxed);
+        assert_eq!(contexts.hand_out(), Ok(Context(u32::MAX - 1)));
+        for _ in 0..3 {
+            assert_eq!(contexts.hand_out(), Err(ContextsExhausted));
+        }
+        assert_eq!(contexts.count(), u32::MAX);
+    }
+
+    #[test]
+    fn places_fill_the_segments_without_gap_or_overlap() {
+        let mut expected = (0, 0);
+        for number in 0..10_000 {
+            assert_eq!(place(Context(number)), expected);
+            expected.1 += 1;
+            if expected.1 as u64 == FIRST << expected.0 {
+                expected = (expected.0 + 1, 0);
+            }
+        }
+        let (segment, index) = place(Context(u32::MAX));
+        assert!(segment < SEGMENTS && (index as u64) < FIRST << segment);
+    }
+
+    #[test]
+    fn raising_one_generation_leaves_all_others() {
+        let contexts = Contexts::new();
+        for number in [0, 63, 64, 191, 192, 9_999] {
+            contexts.raise(Context(number));
+        }
+        contexts.raise(Context(64));
+        for number in 0..10_000 {
+            let expected = match number {
+                64 => 2,
+                0 | 63 | 191 | 192 | 9_999 => 1,
+                _ => 0,
+            };
+            assert_eq!(contexts.generation(Context(number)), expected, "{number}");
+        }
+        assert_eq!(contexts.generation(Context(u32::MAX)), 0);
+    }
+}

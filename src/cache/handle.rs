@@ -1,0 +1,343 @@
+//! [`SessionCache`]: what is done to one session at a time.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::builder::SessionCacheBuilder;
+use super::clock::Clock;
+use super::context::{Context, Contexts, ContextsExhausted};
+use super::id::SessionKey;
+use super::options::SessionOptions;
+use super::session::Session;
+use super::view::SessionRef;
+use crate::sync::Arc;
+use crate::{ExpiringMap, Guard, InsertError, Inserted, Timestamp};
+
+/// A cache of TLS sessions that expire.
+///
+/// This is a handle: cloning it is cheap, and all clones are the same cache,
+/// which goes when the last of them is dropped. See the
+/// [module's documentation](crate::cache) for what a session is and when it expires.
+///
+/// References that the cache hands out live as long as both the handle and the
+/// [`Guard`] are borrowed. A guard delays the destruction of everything that
+/// leaves any cache meanwhile, so it is to be held for a lookup or a few, not
+/// for the life of a connection; where that is awkward, use
+/// [`get_cloned`](Self::get_cloned) with a value that is cheap to clone, such
+/// as an `Arc`.
+///
+/// # Examples
+///
+/// ```
+/// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+/// use std::sync::Arc;
+///
+/// let cache = SessionCache::<Arc<[u8]>>::builder().build()?;
+/// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+/// cache.insert(key, Arc::from(*b"session state")).unwrap();
+///
+/// // In place, without touching the reference count ...
+/// let guard = cache.pin();
+/// assert_eq!(cache.get(&key, &guard).unwrap().len(), 13);
+/// drop(guard);
+///
+/// // ... or to be kept.
+/// let state: Arc<[u8]> = cache.get_cloned(&key).unwrap();
+/// assert!(cache.remove(&key));
+/// assert_eq!(&*state, b"session state");
+/// # Ok::<(), sessionwheel::BuildError>(())
+/// ```
+pub struct SessionCache<V: Send + Sync + 'static> {
+    pub(super) inner: Arc<Inner<V>>,
+}
+
+/// What all clones of a handle share.
+pub(super) struct Inner<V: Send + Sync + 'static> {
+    pub(super) map: ExpiringMap<SessionKey, Session<V>>,
+    pub(super) clock: Clock,
+    pub(super) timeout: Duration,
+    pub(super) contexts: Contexts,
+}
+
+impl<V: Send + Sync + 'static> SessionCache<V> {
+    /// A builder with the defaults: 20,480 sessions, 300 seconds,
+    /// [`Clock::monotonic`].
+    pub fn builder() -> SessionCacheBuilder<V> {
+        SessionCacheBuilder::new()
+    }
+
+    pub(super) fn new(
+        map: ExpiringMap<SessionKey, Session<V>>,
+        clock: Clock,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                map,
+                clock,
+                timeout,
+                contexts: Contexts::new(),
+            }),
+        }
+    }
+
+    /// A context that this cache has never handed out before.
+    ///
+    /// Costs one atomic operation and no memory.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextsExhausted`] once the cache has 4,294,967,295 contexts,
+    /// [`Context::DEFAULT`] included. Numbers are never used again.
+    pub fn context(&self) -> Result<Context, ContextsExhausted> {
+        self.inner.contexts.hand_out()
+    }
+
+    /// Caches `value` under `key` for the cache's timeout.
+    ///
+    /// A session that is already there under `key` is replaced in one step: a
+    /// lookup finds the old one or the new one, never neither. If the cache is
+    /// full, the session that expires first makes room (in a cache of several
+    /// shards: the first of its shard).
+    ///
+    /// # Errors
+    ///
+    /// [`InsertError`] hands `key` and `value` back if the session can't be
+    /// kept: the maximum is 0, or there is no room and none can be made.
+    /// Nothing has changed then.
+    pub fn insert(
+        &self,
+        key: SessionKey,
+        value: V,
+    ) -> Result<Inserted, InsertError<SessionKey, V>> {
+        self.insert_with(key, value, SessionOptions::default())
+    }
+
+    /// Caches `value` under `key` as `options` say; otherwise like
+    /// [`insert`](Self::insert).
+    ///
+    /// # Errors
+    ///
+    /// As for [`insert`](Self::insert).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey, SessionOptions};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// let ticket = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// let options = SessionOptions::default().single_use(true);
+    /// cache.insert_with(ticket, "early data allowed", options).unwrap();
+    ///
+    /// assert!(cache.get_cloned(&ticket).is_some());
+    /// assert!(cache.get_cloned(&ticket).is_none());
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn insert_with(
+        &self,
+        key: SessionKey,
+        value: V,
+        options: SessionOptions,
+    ) -> Result<Inserted, InsertError<SessionKey, V>> {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        let deadline = now.saturating_add(options.timeout.unwrap_or(inner.timeout));
+        let generation = inner.contexts.generation(key.context());
+        let session = Session::new(value, &options, generation, now);
+        inner
+            .map
+            .insert(key, session, deadline, now)
+            .map_err(|error| match error {
+                InsertError::Expired(k, s) => InsertError::Expired(k, s.into_value()),
+                InsertError::Zero(k, s) => InsertError::Zero(k, s.into_value()),
+                InsertError::Full(k, s) => InsertError::Full(k, s.into_value()),
+                InsertError::Exhausted(k, s) => InsertError::Exhausted(k, s.into_value()),
+            })
+    }
+
+    /// The value of the session under `key`, for resumption.
+    ///
+    /// `None` if there is none, or it has expired, or it belongs to another
+    /// context. A session inserted for a single use is taken out by this, as
+    /// by [`take`](Self::take): of any number of lookups, on any number of
+    /// threads, exactly one succeeds.
+    #[inline]
+    pub fn get<'g>(&'g self, key: &SessionKey, guard: &'g Guard) -> Option<&'g V> {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        let session = inner.map.get(key, now, guard)?;
+        if session.is_single_use() {
+            return inner.take(key, now, guard).map(Session::value);
+        }
+        inner.admits(key, session).then(|| session.value())
+    }
+
+    /// Like [`get`](Self::get), with all that the cache knows of the session.
+    ///
+    /// This is a lookup for resumption too: a session inserted for a single
+    /// use is taken out by it.
+    pub fn get_entry<'g>(
+        &'g self,
+        key: &SessionKey,
+        guard: &'g Guard,
+    ) -> Option<SessionRef<'g, V>> {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        let found = SessionRef::of(&inner.map.get_entry(key, now, guard)?);
+        let session = if found.is_single_use() {
+            // Another session may have replaced the one found; what was taken
+            // then isn't what `found` describes. It is lost, which is a miss.
+            inner
+                .take(key, now, guard)
+                .filter(|&taken| std::ptr::eq(taken, found.session()))?
+        } else {
+            found.session()
+        };
+        inner.admits(key, session).then_some(found)
+    }
+
+    /// Calls `f` with the value of the session under `key`; otherwise like
+    /// [`get`](Self::get), but needs no guard.
+    ///
+    /// A panic in `f` passes through.
+    pub fn get_with<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Option<R> {
+        let guard = self.pin();
+        self.get(key, &guard).map(f)
+    }
+
+    /// A clone of the value of the session under `key`; otherwise like
+    /// [`get`](Self::get).
+    pub fn get_cloned(&self, key: &SessionKey) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.get_with(key, V::clone)
+    }
+
+    /// Whether there is a session under `key` that has not expired.
+    ///
+    /// This doesn't use up a session for a single use.
+    pub fn contains(&self, key: &SessionKey) -> bool {
+        let guard = self.pin();
+        self.inner.find(key, self.now(), &guard).is_some()
+    }
+
+    /// Takes the session under `key` out of the cache and gives its value.
+    ///
+    /// Of any number of threads that take one session exactly one gets it. The
+    /// value is read in place; it is destroyed some time after the guard is
+    /// dropped. `None` leaves an expired session where it is, for the next
+    /// flush.
+    pub fn take<'g>(&'g self, key: &SessionKey, guard: &'g Guard) -> Option<&'g V> {
+        let inner = &*self.inner;
+        inner
+            .take(key, inner.clock.now(), guard)
+            .map(Session::value)
+    }
+
+    /// Like [`take`](Self::take), but gives a clone and needs no guard.
+    pub fn take_cloned(&self, key: &SessionKey) -> Option<V>
+    where
+        V: Clone,
+    {
+        let guard = self.pin();
+        self.take(key, &guard).cloned()
+    }
+
+    /// Removes the session under `key`, expired or not.
+    ///
+    /// True for the one call that removed it; false if there was nothing to
+    /// remove.
+    pub fn remove(&self, key: &SessionKey) -> bool {
+        self.inner.map.remove(key)
+    }
+
+    /// Lets the session under `key` live for `timeout` from now on, be that
+    /// longer or shorter than before.
+    ///
+    /// True only if the session then lives to that time: a removal that was
+    /// decided on by the old time either comes first, and this is false, or
+    /// doesn't happen. False if there is no such session or it has expired. A
+    /// session for a single use isn't used up.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(key, ()).unwrap();
+    ///
+    /// hand.advance(Duration::from_secs(200));
+    /// assert!(cache.retime(&key, Duration::from_secs(200)));
+    /// hand.advance(Duration::from_secs(200));
+    /// assert!(cache.contains(&key));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn retime(&self, key: &SessionKey, timeout: Duration) -> bool {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        let guard = self.pin();
+        inner.find(key, now, &guard).is_some()
+            && inner.map.retime(key, now.saturating_add(timeout), now)
+    }
+}
+
+impl<V: Send + Sync + 'static> Inner<V> {
+    /// Whether `session`, found under `key`, is visible.
+    #[inline]
+    fn admits(&self, key: &SessionKey, session: &Session<V>) -> bool {
+        session.is_current(key.context(), &self.contexts)
+    }
+
+    /// The session under `key`, without using it up.
+    fn find<'g>(
+        &'g self,
+        key: &SessionKey,
+        now: Timestamp,
+        guard: &'g Guard,
+    ) -> Option<&'g Session<V>> {
+        self.map
+            .get(key, now, guard)
+            .filter(|session| self.admits(key, session))
+    }
+
+    /// Takes the session under `key` out of the map. An invisible one leaves
+    /// too, but isn't given out.
+    fn take<'g>(
+        &'g self,
+        key: &SessionKey,
+        now: Timestamp,
+        guard: &'g Guard,
+    ) -> Option<&'g Session<V>> {
+        self.map
+            .take(key, now, guard)
+            .filter(|session| self.admits(key, session))
+    }
+}
+
+impl<V: Send + Sync + 'static> Clone for SessionCache<V> {
+    /// Another handle of the same cache.
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<V: Send + Sync + 'static> fmt::Debug for SessionCache<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionCache")
+            .field("len", &self.len())
+            .field("maximum", &self.maximum())
+            .field("timeout", &self.inner.timeout)
+            .field("contexts", &self.inner.contexts.count())
+            .field("clock", &self.inner.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

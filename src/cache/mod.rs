@@ -1,0 +1,56 @@
+//! The TLS session cache: ids, contexts, timeouts, single use.
+//!
+//! [`SessionCache`] is an [`ExpiringMap`](crate::ExpiringMap) that speaks TLS.
+//! It owns what the map leaves to its caller: a clock, a timeout, the identity
+//! of contexts, and what a session is besides its value.
+//!
+//! # A session
+//!
+//! A session is found by its [`SessionKey`]: the [`Context`] that it may be
+//! resumed in and its [`SessionId`]. Its value is the caller's, for example
+//! the serialised session state. With the value the cache keeps until when the
+//! session lives, when its peer was first fully authenticated, and whether it
+//! may be used once only ([`SessionOptions`]).
+//!
+//! # Time
+//!
+//! No operation takes a time. Each reads the cache's [`Clock`] once. A session
+//! inserted at `t` with timeout `d` can be resumed while `now <= t + d`, and a
+//! flush removes it once `now > t + d`; in between there is nothing, and a
+//! session with timeout zero lives for the instant of its insertion. A timeout
+//! that leads past the end of the clock, such as [`Duration::MAX`], never
+//! ends: such a session leaves by eviction or removal only.
+//!
+//! # Concurrency
+//!
+//! A [`SessionCache`] is a handle; clones are the same cache, and every
+//! operation may be called from any thread at any time. Whoever finds a
+//! session also sees everything that its inserter did before. An operation
+//! that returned before another began, on whatever thread, is visible to it:
+//! after a `remove`, `take` or `clear` no lookup finds the session, whatever
+//! flushes are running. Lookups wait for nobody.
+//!
+//! # Privacy
+//!
+//! Nothing here prints an id or a value: neither `Debug` nor an error.
+//!
+//! [`Duration::MAX`]: std::time::Duration::MAX
+
+mod builder;
+mod clock;
+mod context;
+mod handle;
+mod id;
+mod monotonic;
+mod options;
+mod session;
+mod upkeep;
+mod view;
+
+pub use builder::SessionCacheBuilder;
+pub use clock::{Clock, ManualClock};
+pub use context::{Context, ContextsExhausted};
+pub use handle::SessionCache;
+pub use id::{SessionId, SessionIdTooLong, SessionKey};
+pub use options::SessionOptions;
+pub use view::{SessionRef, Sessions};

@@ -1,0 +1,340 @@
+//! [`SessionCache`]: what concerns all sessions at once.
+
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::handle::SessionCache;
+use super::view::Sessions;
+use crate::{Guard, Stats, Swept, Timestamp};
+
+impl<V: Send + Sync + 'static> SessionCache<V> {
+    /// Removes all sessions that have expired by now.
+    ///
+    /// When it returns, every session that had expired by the time it began,
+    /// and whose insertion had returned, is gone, whatever other threads are
+    /// doing. Lookups, insertions and takes go on meanwhile and wait for
+    /// nothing.
+    ///
+    /// The manual page of OpenSSL's `SSL_CTX_flush_sessions` makes the same
+    /// promise for the time it is given; for a time other than now, see
+    /// [`flush_at`](Self::flush_at).
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).build()?;
+    /// for n in 0..10 {
+    ///     let key = SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    ///     cache.insert(key, n).unwrap();
+    /// }
+    ///
+    /// hand.advance(Duration::from_secs(301));
+    /// assert_eq!(cache.len(), 10);
+    /// assert_eq!(cache.flush().removed, 10);
+    /// assert_eq!(cache.len(), 0);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn flush(&self) -> Swept {
+        self.inner.map.flush(self.now())
+    }
+
+    /// Like [`flush`](Self::flush), but looks at no more than about `budget`
+    /// sessions.
+    ///
+    /// [`Swept::remaining`] says whether something is left; the next call goes
+    /// on where this one ended.
+    pub fn flush_within(&self, budget: usize) -> Swept {
+        self.inner.map.flush_within(self.now(), budget)
+    }
+
+    /// Removes all sessions whose deadline lies before `at`, strictly: one
+    /// whose deadline is `at` stays.
+    ///
+    /// It is the caller's word that time has come so far: a point in the
+    /// future removes sessions that could still be resumed, a point in the
+    /// past leaves some that have expired. [`Timestamp::NEVER`] removes all
+    /// but those that never expire; [`clear`](Self::clear) removes these too.
+    pub fn flush_at(&self, at: Timestamp) -> Swept {
+        self.inner.map.flush(at)
+    }
+
+    /// Removes all sessions, expired or not, and says how many.
+    ///
+    /// A session that is inserted while this runs may stay.
+    pub fn clear(&self) -> usize {
+        self.inner.map.clear()
+    }
+
+    /// A time before which no flush has anything to remove, or `None` if no
+    /// cached session ever expires.
+    ///
+    /// It is never late: when a flush first has something to remove, this time
+    /// has come. It may be early. A thread that flushes can sleep until then;
+    /// an insertion or a re-timing may bring it forward.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.inner.map.next_expiry()
+    }
+
+    /// How many sessions are cached. Expired ones count until they are
+    /// removed.
+    pub fn len(&self) -> usize {
+        self.inner.map.len()
+    }
+
+    /// Whether [`len`](Self::len) is 0.
+    pub fn is_empty(&self) -> bool {
+        self.inner.map.is_empty()
+    }
+
+    /// How many sessions may be cached at once; `None` is unlimited.
+    pub fn maximum(&self) -> Option<usize> {
+        self.inner.map.maximum()
+    }
+
+    /// Changes how many sessions may be cached at once.
+    ///
+    /// Raising it pauses nobody. After it was lowered no insertion goes beyond
+    /// the new maximum; what is there beyond it leaves in small steps, with
+    /// the calls that insert or flush.
+    pub fn set_maximum(&self, maximum: Option<usize>) {
+        self.inner.map.set_maximum(maximum);
+    }
+
+    /// How long a session lives that was inserted without a timeout of its
+    /// own.
+    pub fn timeout(&self) -> Duration {
+        self.inner.timeout
+    }
+
+    /// The cache's clock, for example to show a deadline as wall time with
+    /// [`Clock::to_wall`].
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// The time now, by the cache's clock.
+    #[inline]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// All cached sessions, in no order.
+    ///
+    /// The iteration never waits and never makes others wait. A session that
+    /// is there from its beginning to its end is seen exactly once; one that
+    /// comes or goes meanwhile may be seen or not. Sessions that have expired
+    /// and are still there may be among them: compare
+    /// [`SessionRef::deadline`](super::SessionRef::deadline) with
+    /// [`now`](Self::now). Sessions for a single use are shown and not used
+    /// up; don't resume from here.
+    pub fn iter<'g>(&'g self, guard: &'g Guard) -> Sessions<'g, V> {
+        Sessions::new(self.inner.map.iter(guard), &self.inner.contexts)
+    }
+
+    /// Holds back the destruction of what leaves, until the guard is dropped,
+    /// so that references to it stay valid.
+    ///
+    /// The same as [`crate::pin`]: one guard serves all caches and maps, and
+    /// several calls.
+    #[inline]
+    pub fn pin(&self) -> Guard {
+        self.inner.map.pin()
+    }
+
+    /// What the cache has done so far.
+    pub fn stats(&self) -> Stats {
+        self.inner.map.stats()
+    }
+
+    /// Destroys values of sessions that have left, and says how many are still
+    /// waiting for a guard to be dropped; 0 means that all are gone.
+    ///
+    /// Nobody needs to call this to keep the cache going; it is for those who
+    /// want to know that secrets have been wiped.
+    pub fn reclaim(&self) -> usize {
+        self.inner.map.reclaim()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{Context, ManualClock, SessionId, SessionKey, SessionOptions};
+    use crate::sync::thread;
+    use std::time::Instant;
+
+    const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+    const START: Timestamp = Timestamp::from_secs(1 << 33);
+
+    fn cache() -> (SessionCache<u8>, ManualClock) {
+        let (clock, hand) = Clock::manual(START);
+        let cache = SessionCache::builder().clock(clock).build().unwrap();
+        (cache, hand)
+    }
+
+    fn key(n: u8) -> SessionKey {
+        SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]))
+    }
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn flush_is_strict() {
+        let (cache, hand) = cache();
+        cache.insert(key(1), 1).unwrap();
+        hand.advance(seconds(300));
+        assert_eq!(cache.flush().removed, 0);
+        assert!(cache.contains(&key(1)));
+        hand.advance(Duration::from_nanos(1));
+        assert_eq!(cache.flush().removed, 1);
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn a_clock_set_back_ten_years_removes_nothing() {
+        let (cache, hand) = cache();
+        cache.insert(key(1), 1).unwrap();
+        hand.set(START.saturating_sub(TEN_YEARS));
+        assert_eq!(cache.flush().removed, 0);
+        assert_eq!(cache.get_cloned(&key(1)), Some(1));
+        // What is inserted in the past lives by that time.
+        cache.insert(key(2), 2).unwrap();
+        hand.set(START);
+        assert!(!cache.contains(&key(2)));
+        assert!(cache.contains(&key(1)));
+        assert_eq!(cache.flush().removed, 1);
+        assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
+    fn a_clock_set_forward_ten_years_and_back_leaves_a_working_cache() {
+        let (cache, hand) = cache();
+        cache.insert(key(1), 1).unwrap();
+        let options = SessionOptions::default().timeout(Duration::MAX);
+        cache.insert_with(key(2), 2, options).unwrap();
+        hand.advance(TEN_YEARS);
+        assert!(!cache.contains(&key(1)));
+        assert_eq!(cache.flush().removed, 1);
+        assert_eq!(cache.get_cloned(&key(2)), Some(2));
+        hand.set(START);
+        cache.insert(key(3), 3).unwrap();
+        assert_eq!(cache.flush().removed, 0);
+        assert_eq!(cache.get_cloned(&key(3)), Some(3));
+        hand.advance(seconds(301));
+        assert_eq!(cache.flush().removed, 1);
+        assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
+    fn flush_at_takes_the_callers_word() {
+        let (cache, _hand) = cache();
+        cache.insert(key(1), 1).unwrap();
+        let deadline = START.saturating_add(seconds(300));
+        assert_eq!(cache.flush_at(Timestamp::ZERO).removed, 0);
+        assert_eq!(cache.flush_at(deadline).removed, 0);
+        let after = deadline.saturating_add(Duration::from_nanos(1));
+        assert_eq!(cache.flush_at(after).removed, 1);
+    }
+
+    #[test]
+    fn clear_removes_what_no_flush_does() {
+        let (cache, _hand) = cache();
+        let options = SessionOptions::default().timeout(Duration::MAX);
+        cache.insert_with(key(1), 1, options).unwrap();
+        assert_eq!(cache.flush_at(Timestamp::NEVER).removed, 0);
+        assert_eq!(cache.clear(), 1);
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn flush_within_comes_to_an_end() {
+        let (cache, hand) = cache();
+        for n in 0..100 {
+            cache.insert(key(n), n).unwrap();
+        }
+        hand.advance(seconds(1_000));
+        assert!(cache.flush_within(1).remaining);
+        let mut calls = 0;
+        while cache.flush_within(10).remaining {
+            calls += 1;
+            assert!(calls < 10_000);
+        }
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn next_expiry_is_not_late() {
+        let (cache, hand) = cache();
+        assert_eq!(cache.next_expiry(), None);
+        cache.insert(key(1), 1).unwrap();
+        let deadline = START.saturating_add(seconds(300));
+        assert!(cache.next_expiry().unwrap() <= deadline.saturating_add(Duration::from_nanos(1)));
+        hand.advance(seconds(301));
+        cache.flush();
+        assert_eq!(cache.next_expiry(), None);
+    }
+
+    #[test]
+    fn the_maximum_changes_while_the_cache_runs() {
+        let (cache, _hand) = cache();
+        cache.set_maximum(Some(3));
+        assert_eq!(cache.maximum(), Some(3));
+        for n in 0..50 {
+            cache.insert(key(n), n).unwrap();
+            assert!(cache.len() <= 3);
+        }
+        cache.set_maximum(None);
+        for n in 0..50 {
+            cache.insert(key(n), n).unwrap();
+        }
+        assert_eq!(cache.len(), 50);
+    }
+
+    #[test]
+    fn iter_shows_single_use_sessions_without_using_them() {
+        let (cache, _hand) = cache();
+        let options = SessionOptions::default().single_use(true).probation(true);
+        cache.insert_with(key(1), 1, options).unwrap();
+        cache.insert(key(2), 2).unwrap();
+        let guard = cache.pin();
+        for _ in 0..2 {
+            let mut seen: Vec<_> = cache
+                .iter(&guard)
+                .map(|s| (*s.value(), s.is_single_use(), s.is_on_probation()))
+                .collect();
+            seen.sort_unstable();
+            assert_eq!(seen, [(1, true, true), (2, false, false)]);
+        }
+        assert!(cache.contains(&key(1)));
+    }
+
+    #[test]
+    fn iter_hides_sessions_of_older_generations() {
+        let (cache, _hand) = cache();
+        let other = cache.context().unwrap();
+        let kept = SessionKey::new(other, SessionId::from([1; 32]));
+        cache.insert(key(1), 1).unwrap();
+        cache.insert(kept, 2).unwrap();
+        cache.inner.contexts.raise(Context::DEFAULT);
+        let guard = cache.pin();
+        let seen: Vec<_> = cache.iter(&guard).map(|s| *s.key()).collect();
+        assert_eq!(seen, [kept]);
+    }
+
+    #[test]
+    fn reclaim_reports_that_everything_is_destroyed() {
+        let (cache, _hand) = cache();
+        cache.insert(key(1), 1).unwrap();
+        cache.clear();
+        // Tests beside this one may hold guards for a while.
+        let give_up = Instant::now() + seconds(30);
+        while cache.reclaim() != 0 {
+            assert!(Instant::now() < give_up, "garbage without a guard");
+            thread::yield_now();
+        }
+    }
+}
