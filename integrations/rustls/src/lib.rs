@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod bytes;
+mod stats;
+mod store;
+
+pub use bytes::StoredSession;
+pub use sessionwheel;
+pub use stats::StoreStats;
+pub use store::{KEY_LEN, MAX_VALUE_LEN, RustlsStore};

@@ -1,0 +1,48 @@
+//! What a store refused.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many calls a [`RustlsStore`](crate::RustlsStore) refused since it was made.
+///
+/// Sessions, expiries and evictions are counted by the cache itself: see the cache's `stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Calls of `put`, `get` and `take` with a key that was not exactly 32 bytes long.
+    pub bad_keys: u64,
+    /// Calls of `put` with a value longer than 65,536 bytes.
+    pub oversized: u64,
+    /// Calls of `put` that the cache itself refused, for instance because its maximum is 0.
+    pub not_stored: u64,
+}
+
+/// The live counters behind [`StoreStats`]. They are touched on refusals only, never on a hit.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) bad_keys: Counter,
+    pub(crate) oversized: Counter,
+    pub(crate) not_stored: Counter,
+}
+
+impl Counters {
+    pub(crate) fn snapshot(&self) -> StoreStats {
+        StoreStats {
+            bad_keys: self.bad_keys.get(),
+            oversized: self.oversized.get(),
+            not_stored: self.not_stored.get(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

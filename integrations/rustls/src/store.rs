@@ -1,0 +1,168 @@
+//! `StoresServerSessions` over a `SessionCache`.
+
+use std::fmt;
+use std::time::Duration;
+
+use rustls::server::StoresServerSessions;
+use sessionwheel::{
+    Context, ContextsExhausted, SessionCache, SessionId, SessionKey, SessionOptions,
+};
+use zeroize::Zeroizing;
+
+use crate::bytes::StoredSession;
+use crate::stats::{Counters, StoreStats};
+
+/// Length of every key that rustls makes: 32 random bytes.
+pub const KEY_LEN: usize = 32;
+
+/// Longest value a store accepts: 64 KB (65,536 bytes).
+pub const MAX_VALUE_LEN: usize = 64 * 1024;
+
+/// Server session storage for **one** rustls `ServerConfig`, over a shared [`SessionCache`].
+///
+/// Make one store per server configuration with [`RustlsStore::new`]. Any number of stores may
+/// share a cache, and with it one maximum, one clock and one flush, and still never resume each
+/// other's sessions, because each has a [`Context`] of its own and the context is part of the key.
+///
+/// ```
+/// use std::sync::Arc;
+/// use rustls::server::StoresServerSessions;
+/// use sessionwheel::SessionCache;
+/// use sessionwheel_rustls::RustlsStore;
+///
+/// let cache = SessionCache::builder().build()?;
+/// let store: Arc<dyn StoresServerSessions> = Arc::new(RustlsStore::new(&cache)?);
+/// assert!(store.can_cache());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RustlsStore {
+    cache: SessionCache<StoredSession>,
+    context: Context,
+    timeout: Option<Duration>,
+    refused: Counters,
+}
+
+impl RustlsStore {
+    /// A store with a fresh context of `cache`: the right choice for each server configuration.
+    ///
+    /// # Errors
+    /// [`ContextsExhausted`] if the cache has handed out all its contexts, 4,294,967,295 of them.
+    pub fn new(cache: &SessionCache<StoredSession>) -> Result<Self, ContextsExhausted> {
+        Ok(Self::with_context(cache, cache.context()?))
+    }
+
+    /// A store that shares `context` with others over the same cache.
+    ///
+    /// Whoever shares a context can resume each other's sessions, and a resumed session keeps the
+    /// client identity that was verified when it was made. Share a context only between
+    /// configurations with the same client verifier and the same certificates, for instance
+    /// between an old and a new version of one configuration.
+    #[must_use]
+    pub fn with_context(cache: &SessionCache<StoredSession>, context: Context) -> Self {
+        Self {
+            cache: cache.clone(),
+            context,
+            timeout: None,
+            refused: Counters::default(),
+        }
+    }
+
+    /// Gives the sessions of this store a lifetime of their own instead of the cache's default.
+    ///
+    /// A lifetime of more than 24 hours is of no use with TLS 1.3: rustls tells clients that a
+    /// stateful ticket lives for 24 hours.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The context of this store's sessions.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        self.context
+    }
+
+    /// The cache behind the store, to flush it, to count and to change its maximum.
+    #[must_use]
+    pub fn cache(&self) -> &SessionCache<StoredSession> {
+        &self.cache
+    }
+
+    /// How many calls this store refused.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        self.refused.snapshot()
+    }
+
+    /// The cache's key, or nothing for a key that rustls cannot have made. Runs before any
+    /// hashing: clients choose what is looked up, and a TLS 1.3 identity may have 64 KB.
+    fn key(&self, id: &[u8]) -> Option<SessionKey> {
+        let id = if id.len() == KEY_LEN {
+            SessionId::new(id).ok()
+        } else {
+            None
+        };
+        if id.is_none() {
+            self.refused.bad_keys.add_one();
+        }
+        id.map(|id| SessionKey::new(self.context, id))
+    }
+
+    fn options(&self) -> SessionOptions {
+        match self.timeout {
+            Some(timeout) => SessionOptions::default().timeout(timeout),
+            None => SessionOptions::default(),
+        }
+    }
+}
+
+impl StoresServerSessions for RustlsStore {
+    /// Stores `value`, replacing an older one, and wipes both arguments. False: not stored.
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        let (key, value) = (Zeroizing::new(key), Zeroizing::new(value));
+        let Some(key) = self.key(&key) else {
+            return false;
+        };
+        if value.len() > MAX_VALUE_LEN {
+            self.refused.oversized.add_one();
+            return false;
+        }
+        let session = StoredSession::copy_from(&value);
+        let stored = self.cache.insert_with(key, session, self.options()).is_ok();
+        if !stored {
+            self.refused.not_stored.add_one();
+        }
+        stored
+    }
+
+    /// A copy of the value, if it is there and has not expired.
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let key = self.key(key)?;
+        self.cache.get_with(&key, |s| s.as_bytes().to_vec())
+    }
+
+    /// Removes the value and returns a copy of it. Of any number of concurrent calls with one key,
+    /// exactly one gets it.
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let key = self.key(key)?;
+        let guard = self.cache.pin();
+        self.cache.take(&key, &guard).map(|s| s.as_bytes().to_vec())
+    }
+
+    /// True unless the cache's maximum is 0.
+    fn can_cache(&self) -> bool {
+        self.cache.maximum() != Some(0)
+    }
+}
+
+impl fmt::Debug for RustlsStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RustlsStore")
+            .field("context", &self.context)
+            .field("timeout", &self.timeout)
+            .field("sessions", &self.cache.len())
+            .field("refused", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
