@@ -1,0 +1,150 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::RangedU64ValueParser;
+
+/// Real TLS handshakes against a session cache that is filled and flushed meanwhile.
+///
+/// Without --listen: runs a rustls server and rustls clients over TCP on loopback, resumes
+/// sessions with TLS 1.2 (session id) and TLS 1.3 (stateful tickets), and prints a table, for
+/// sessionwheel and for the store built into rustls. Exit code 0: all that must hold held; 1: it
+/// did not, or an error; 2: bad arguments.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// Background sessions in each store: stand-ins of real size
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = counted(2, 20_000_000))]
+    sessions: usize,
+
+    /// Resumptions for each protocol version before the first flush
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = counted(1, 10_000_000))]
+    resumptions: usize,
+
+    /// Full handshakes, and so sessions of the clients' own, for each protocol version
+    #[arg(long, value_name = "N", default_value_t = 600, value_parser = counted(1, 100_000))]
+    full: usize,
+
+    /// Handshakes that must overlap a flush
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = counted(1, 1_000_000))]
+    overlaps: usize,
+
+    /// Client threads [default: one for each core, at least 4, at most 16]
+    #[arg(long, value_name = "N", value_parser = counted(1, 256))]
+    clients: Option<usize>,
+
+    /// Print one JSON object on standard output and nothing else there
+    #[arg(long, conflicts_with = "listen")]
+    json: bool,
+
+    /// Serve other people's TLS clients on this address until Ctrl-C, for instance 127.0.0.1:4433
+    #[arg(long, value_name = "ADDRESS:PORT",
+          conflicts_with_all = ["sessions", "resumptions", "full", "overlaps", "clients"])]
+    listen: Option<SocketAddr>,
+
+    /// With --listen: lifetime of a session in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "listen",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+}
+
+fn counted(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+/// What the arguments ask for.
+pub(crate) enum Job {
+    /// The storm, with its report as a table or as JSON.
+    Storm { plan: Plan, json: bool },
+    /// A server for strangers' clients.
+    Listen {
+        address: SocketAddr,
+        timeout: Duration,
+    },
+}
+
+/// The numbers of a storm.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) sessions: usize,
+    pub(crate) resumptions: usize,
+    pub(crate) full: usize,
+    pub(crate) overlaps: usize,
+    pub(crate) clients: usize,
+}
+
+impl Plan {
+    /// The half of the population that expires and is filled in again, time after time.
+    pub(crate) fn passing(&self) -> usize {
+        self.sessions / 2
+    }
+
+    /// The half that stays.
+    pub(crate) fn lasting(&self) -> usize {
+        self.sessions - self.passing()
+    }
+
+    /// How many sessions a store must hold so that none is evicted before the first flush: the
+    /// population, and what clients leave. That is one session for each full TLS 1.2 handshake,
+    /// two for each full TLS 1.3 handshake, and one more for each TLS 1.3 resumption (take 1,
+    /// put 2).
+    pub(crate) fn capacity(&self) -> usize {
+        self.sessions + 3 * self.full + self.resumptions
+    }
+}
+
+impl Args {
+    pub(crate) fn into_job(self) -> Job {
+        if let Some(address) = self.listen {
+            let timeout = Duration::from_secs(self.timeout);
+            return Job::Listen { address, timeout };
+        }
+        let cores = available_parallelism().map_or(1, usize::from);
+        let clients = self.clients.unwrap_or(cores.clamp(4, 16));
+        let plan = Plan {
+            sessions: self.sessions,
+            resumptions: self.resumptions,
+            full: self.full,
+            overlaps: self.overlaps,
+            clients: clients.min(self.full),
+        };
+        Job::Storm {
+            plan,
+            json: self.json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Args;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        let bad: [&[&str]; 9] = [
+            &["--sessions", "0"],
+            &["--sessions", "99999999999"],
+            &["--sessions", "many"],
+            &["--listen", "localhost"],
+            &["--listen", "127.0.0.1:99999"],
+            &["--timeout", "5"],
+            &["--listen", "127.0.0.1:0", "--timeout", "0"],
+            &["--listen", "127.0.0.1:0", "--json"],
+            &["--storm"],
+        ];
+        for words in bad {
+            let words = std::iter::once(&"handshake-storm").chain(words);
+            let error = Args::try_parse_from(words).expect_err("refused");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}
