@@ -32,17 +32,17 @@ pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };
 /// Positions in a wheel level.
 pub(crate) const POSITIONS: u32 = 1 << DIGIT_BITS;
 
-/// 32-bit words in a page of a tick: 16 make a cache line.
-pub(crate) const PAGE_WORDS: u32 = if cfg!(loom) { 1 } else { 16 };
+/// Stamped words in a page of a tick: 8 make a cache line.
+pub(crate) const PAGE_WORDS: u32 = if cfg!(loom) { 1 } else { 8 };
 
 /// The first segment of a tick's page directory has `2^PAGE_FIRST_BITS` pointers: half a cache
-/// line for a shard of up to 2,048 slots.
+/// line for a shard of up to 1,024 slots.
 pub(crate) const PAGE_FIRST_BITS: u32 = if TINY { 0 } else { 2 };
 
 /// So many doubling segments reach every page.
 pub(crate) const PAGE_SEGMENTS: usize = if cfg!(loom) {
     1
 } else {
-    // A page covers 512 slots.
-    (NUMBER_BITS - 9 - PAGE_FIRST_BITS + 1) as usize
+    // A page covers 256 slots.
+    (NUMBER_BITS - 8 - PAGE_FIRST_BITS + 1) as usize
 };

@@ -61,10 +61,22 @@ mod imp {
     pub(crate) mod thread {
         pub(crate) use loom::thread::{Thread, current, park};
         pub(crate) use std::thread::available_parallelism;
+        #[cfg(not(crossbeam_loom))]
+        pub(crate) use std::thread::panicking;
     }
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::thread::yield_now;
-    pub(crate) use loom::thread_local;
+
+    /// loom's, which does not know `const` initialisers.
+    macro_rules! thread_local_of_the_model {
+        ($(#[$attr:meta])* static $name:ident: $t:ty = const { $init:expr };) => {
+            loom::thread_local! { $(#[$attr])* static $name: $t = $init; }
+        };
+        ($(#[$attr:meta])* static $name:ident: $t:ty = $init:expr;) => {
+            loom::thread_local! { $(#[$attr])* static $name: $t = $init; }
+        };
+    }
+    pub(crate) use thread_local_of_the_model as thread_local;
 }
 
 pub(crate) use imp::*;

@@ -15,6 +15,7 @@ const DEFAULT_MAXIMUM: usize = 20_480;
 /// What the manual page of OpenSSL's `SSL_CTX_set_timeout` gives as default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
+type Spawn = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 type OnRemove<V> = Box<dyn Fn(&SessionKey, &V, Reason) + Send + Sync>;
 
 /// Makes a [`SessionCache`]; see [`SessionCache::builder`].
@@ -44,6 +45,7 @@ pub struct SessionCacheBuilder<V: Send + Sync + 'static> {
     timeout: Duration,
     clock: Clock,
     shards: Option<usize>,
+    helpers: Option<(usize, Spawn)>,
     on_remove: Option<OnRemove<V>>,
 }
 
@@ -54,6 +56,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
             timeout: DEFAULT_TIMEOUT,
             clock: Clock::default(),
             shards: None,
+            helpers: None,
             on_remove: None,
         }
     }
@@ -94,6 +97,21 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         self
     }
 
+    /// Who helps a flush with its shards: up to `threads` tasks are given to
+    /// `spawn`, which has to run each on another thread, soon or late or never.
+    ///
+    /// By default that is rayon's global pool (feature `rayon`), or nobody. With
+    /// zero threads a flush stays on the thread that calls it, which leaves the
+    /// other processors to the handshakes.
+    pub fn helpers(
+        mut self,
+        threads: usize,
+        spawn: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static,
+    ) -> Self {
+        self.helpers = Some((threads, Box::new(spawn)));
+        self
+    }
+
     /// Calls `on_remove` for each session that leaves the cache, with the
     /// reason.
     ///
@@ -125,6 +143,9 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         if let Some(shards) = self.shards {
             map = map.shards(shards);
         }
+        if let Some((threads, spawn)) = self.helpers {
+            map = map.helpers(threads, spawn);
+        }
         if let Some(on_remove) = self.on_remove {
             map = map.listener(move |key, session: &Session<V>, reason| {
                 on_remove(key, session.value(), reason);
@@ -141,6 +162,10 @@ impl<V: Send + Sync + 'static> fmt::Debug for SessionCacheBuilder<V> {
             .field("timeout", &self.timeout)
             .field("clock", &self.clock)
             .field("shards", &self.shards)
+            .field(
+                "helpers",
+                &self.helpers.as_ref().map(|(threads, _)| threads),
+            )
             .field("on_remove", &self.on_remove.is_some())
             .finish()
     }

@@ -23,7 +23,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::sync::OnceLock;
+use crate::segments::Segments;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// A set of sessions that may be resumed by the same configuration.
@@ -69,8 +69,8 @@ impl fmt::Display for ContextsExhausted {
 
 impl Error for ContextsExhausted {}
 
-/// Contexts in the first segment of cells; each later one has twice as many.
-const FIRST: u64 = 64;
+/// The first segment has 64 cells; each later one twice as many.
+const FIRST_BITS: u32 = 6;
 
 /// Enough segments for every `u32`: 64 · (2^27 − 1) cells.
 const SEGMENTS: usize = 27;
@@ -79,16 +79,16 @@ const SEGMENTS: usize = 27;
 pub(super) struct Contexts {
     /// The number handed out next; `u32::MAX` once there are no more.
     next: AtomicU32,
-    /// Segment `s` holds `FIRST << s` cells. A segment is installed when the
-    /// generation of one of its contexts is first raised.
-    segments: [OnceLock<Box<[AtomicU32]>>; SEGMENTS],
+    /// A segment is allocated when the generation of one of its contexts is
+    /// first raised.
+    generations: Segments<AtomicU32, FIRST_BITS, SEGMENTS>,
 }
 
 impl Contexts {
     pub(super) fn new() -> Self {
         Self {
             next: AtomicU32::new(Context::DEFAULT.0 + 1),
-            segments: std::array::from_fn(|_| OnceLock::new()),
+            generations: Segments::new(),
         }
     }
 
@@ -116,28 +116,17 @@ impl Contexts {
     /// is ever ahead of the generation that its reader sees.
     #[inline]
     pub(super) fn generation(&self, context: Context) -> u32 {
-        let (segment, index) = place(context);
-        self.segments[segment]
-            .get()
-            .map_or(0, |cells| cells[index].load(Ordering::Relaxed))
+        self.generations
+            .get(context.0)
+            .map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
 
     /// Makes all sessions of `context` that are cached now invisible.
     #[cfg(test)]
     pub(super) fn raise(&self, context: Context) {
-        let (segment, index) = place(context);
-        let cells = self.segments[segment]
-            .get_or_init(|| (0..FIRST << segment).map(|_| AtomicU32::new(0)).collect());
-        cells[index].fetch_add(1, Ordering::Relaxed);
+        let cell = self.generations.get_or_alloc(context.0);
+        cell.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// Segment and index of the cell of `context`.
-#[inline]
-fn place(context: Context) -> (usize, usize) {
-    let n = u64::from(context.0) + FIRST;
-    let segment = n.ilog2() - FIRST.ilog2();
-    (segment as usize, (n - (FIRST << segment)) as usize)
 }
 
 #[cfg(test)]
@@ -165,20 +154,6 @@ mod tests {
             assert_eq!(contexts.hand_out(), Err(ContextsExhausted));
         }
         assert_eq!(contexts.count(), u32::MAX);
-    }
-
-    #[test]
-    fn places_fill_the_segments_without_gap_or_overlap() {
-        let mut expected = (0, 0);
-        for number in 0..10_000 {
-            assert_eq!(place(Context(number)), expected);
-            expected.1 += 1;
-            if expected.1 as u64 == FIRST << expected.0 {
-                expected = (expected.0 + 1, 0);
-            }
-        }
-        let (segment, index) = place(Context(u32::MAX));
-        assert!(segment < SEGMENTS && (index as u64) < FIRST << segment);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::options::SessionOptions;
 use super::session::Session;
 use super::view::SessionRef;
 use crate::sync::Arc;
-use crate::{ExpiringMap, Guard, InsertError, Inserted, Timestamp};
+use crate::{Entry, ExpiringMap, Guard, InsertError, Inserted, Timestamp};
 
 /// A cache of TLS sessions that expire.
 ///
@@ -164,13 +164,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// threads, exactly one succeeds.
     #[inline]
     pub fn get<'g>(&'g self, key: &SessionKey, guard: &'g Guard) -> Option<&'g V> {
-        let inner = &*self.inner;
-        let now = inner.clock.now();
-        let session = inner.map.get(key, now, guard)?;
-        if session.is_single_use() {
-            return inner.take(key, now, guard).map(Session::value);
-        }
-        inner.admits(key, session).then(|| session.value())
+        self.inner
+            .resume(key, guard)
+            .map(|found| found.value().value())
     }
 
     /// Like [`get`](Self::get), with all that the cache knows of the session.
@@ -182,19 +178,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         key: &SessionKey,
         guard: &'g Guard,
     ) -> Option<SessionRef<'g, V>> {
-        let inner = &*self.inner;
-        let now = inner.clock.now();
-        let found = SessionRef::of(&inner.map.get_entry(key, now, guard)?);
-        let session = if found.is_single_use() {
-            // Another session may have replaced the one found; what was taken
-            // then isn't what `found` describes. It is lost, which is a miss.
-            inner
-                .take(key, now, guard)
-                .filter(|&taken| std::ptr::eq(taken, found.session()))?
-        } else {
-            found.session()
-        };
-        inner.admits(key, session).then_some(found)
+        self.inner
+            .resume(key, guard)
+            .map(|found| SessionRef::of(&found))
     }
 
     /// Calls `f` with the value of the session under `key`; otherwise like
@@ -231,9 +217,11 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// flush.
     pub fn take<'g>(&'g self, key: &SessionKey, guard: &'g Guard) -> Option<&'g V> {
         let inner = &*self.inner;
+        let admitted = |session: &Session<V>| inner.admits(key, session);
         inner
-            .take(key, inner.clock.now(), guard)
-            .map(Session::value)
+            .map
+            .take_if(key, admitted, inner.clock.now(), guard)
+            .map(|taken| taken.value().value())
     }
 
     /// Like [`take`](Self::take), but gives a clone and needs no guard.
@@ -304,17 +292,31 @@ impl<V: Send + Sync + 'static> Inner<V> {
             .filter(|session| self.admits(key, session))
     }
 
-    /// Takes the session under `key` out of the map. An invisible one leaves
-    /// too, but isn't given out.
-    fn take<'g>(
+    /// The session under `key`, for resumption: a session for a single use is taken out by it.
+    #[inline]
+    fn resume<'g>(
         &'g self,
         key: &SessionKey,
-        now: Timestamp,
         guard: &'g Guard,
-    ) -> Option<&'g Session<V>> {
-        self.map
-            .take(key, now, guard)
-            .filter(|session| self.admits(key, session))
+    ) -> Option<Entry<'g, SessionKey, Session<V>>> {
+        let now = self.clock.now();
+        loop {
+            let found = self.map.get_entry(key, now, guard)?;
+            if !self.admits(key, found.value()) {
+                return None;
+            }
+            if !found.value().is_single_use() {
+                return Some(found);
+            }
+            // Another session may have come under the key meanwhile: one that may be used more
+            // than once stays, and is looked up again.
+            let single =
+                |session: &Session<V>| session.is_single_use() && self.admits(key, session);
+            let taken = self.map.take_if(key, single, now, guard);
+            if taken.is_some() {
+                return taken;
+            }
+        }
     }
 }
 

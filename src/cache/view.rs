@@ -46,10 +46,6 @@ impl<'g, V: Send + Sync + 'static> SessionRef<'g, V> {
             deadline: entry.deadline(),
         }
     }
-
-    pub(super) fn session(&self) -> &'g Session<V> {
-        self.session
-    }
 }
 
 impl<'g, V> SessionRef<'g, V> {
@@ -143,7 +139,7 @@ impl<'g, V: Send + Sync + 'static> Iterator for Sessions<'g, V> {
         self.entries
             .by_ref()
             .map(|entry| SessionRef::of(&entry))
-            .find(|found| found.session().is_current(found.context(), self.contexts))
+            .find(|found| found.session.is_current(found.context(), self.contexts))
     }
 }
 

@@ -6,13 +6,20 @@ use super::permits::Permit;
 use super::shard::Shard;
 use super::types::Reason;
 use crate::reclaim::Guard;
-use crate::slab::{Deadline, Moment, SlotNumber};
+use crate::slab::{Deadline, Moment, Slot, SlotNumber};
 use crate::table::Table;
 use crate::wheel::{Look, Visitor};
 
 /// So many live candidates are compared at the most. Up to here the victim is exactly the entry of
 /// the shard that expires first.
 const CANDIDATES: usize = 64;
+
+/// How many hints are looked at. Those of entries that have left or were re-timed are stale: they
+/// don't count as candidates, and are looked at once.
+const LOOKS: usize = 4_096;
+
+/// If those were not enough, a shard of so few slots is gone through slot by slot, which is exact.
+const FEW_SLOTS: u32 = 1_024;
 
 /// How many pages of hints an eviction moves at the most when the wheel lags behind the clock.
 const PAGES: usize = 64;
@@ -23,41 +30,53 @@ const SURPLUS: usize = 64;
 /// The candidate that expires first, group by group in the order of time.
 struct Pick<'s, K, V> {
     shard: &'s Shard<K, V>,
+    looks: usize,
     live: usize,
     first: Option<(SlotNumber, Deadline)>,
+    /// The first group, the due set, has been gone through.
+    past_due: bool,
     /// Nothing that comes in a later group can expire before what was found.
     certain: bool,
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Pick<'_, K, V> {
-    /// Remembers a live slot if it is the first to expire so far.
-    fn consider(&mut self, number: SlotNumber) -> Option<Deadline> {
-        let deadline = self.shard.live(number)?.deadline();
-        if deadline.is_tombstone() {
-            return None;
-        }
-        self.live += 1;
+    fn consider(&mut self, number: SlotNumber, deadline: Deadline) {
         if self.first.is_none_or(|(_, first)| deadline < first) {
             self.first = Some((number, deadline));
         }
-        Some(deadline)
-    }
-
-    fn enough(&self) -> bool {
-        self.live >= CANDIDATES
     }
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Visitor for Pick<'_, K, V> {
-    fn slot(&mut self, number: SlotNumber, last: u64) -> bool {
-        if let Some(deadline) = self.consider(number) {
-            self.certain |= !deadline.is_never() && self.shard.wheel.tick_of(deadline) <= last;
+    fn slot(&mut self, number: SlotNumber, last: u64) -> Look {
+        if self.live == CANDIDATES || self.looks == LOOKS {
+            return Look::Stop;
         }
-        !self.enough()
+        self.looks += 1;
+        let Some(slot) = self.shard.live(number) else {
+            return Look::Finished;
+        };
+        let deadline = slot.deadline();
+        if deadline.is_tombstone() {
+            // Whoever sentenced it goes on, or a flush does.
+            return Look::Stay;
+        }
+        if !deadline.is_never() && self.shard.wheel.tick_of(deadline) <= last {
+            self.consider(number, deadline);
+            self.live += 1;
+            self.certain = true;
+            return Look::Stay;
+        }
+        if !self.past_due {
+            // On its way from the due set to a later group: this may be its only hint.
+            self.consider(number, deadline);
+        }
+        Look::Finished
     }
 
     fn group(&mut self) -> bool {
-        !self.certain && !self.enough()
+        self.past_due = true;
+        !self.certain && self.looks < LOOKS
     }
 }
 
@@ -158,16 +177,25 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     fn pick(&self) -> Option<(SlotNumber, Deadline)> {
         let mut pick = Pick {
             shard: self,
+            looks: 0,
             live: 0,
             first: None,
+            past_due: false,
             certain: false,
         };
         self.wheel.visit(&mut pick);
-        if pick.first.is_none() {
-            // What never expires is hinted nowhere.
+        if !pick.certain {
+            // Entries that never expire are hinted nowhere, and others may stand behind more stale
+            // hints than could be looked at.
+            let few = self.slab.high_water() <= FEW_SLOTS;
+            let mut live = 0;
             self.rotate(|number| {
-                pick.consider(number);
-                !pick.enough()
+                let deadline = self.live(number).map(Slot::deadline);
+                if let Some(deadline) = deadline.filter(|d| !d.is_tombstone()) {
+                    pick.consider(number, deadline);
+                    live += 1;
+                }
+                few || live < CANDIDATES
             });
         }
         pick.first

@@ -26,6 +26,22 @@ const BATCH: usize = 64;
 /// are pinned for the length of one operation, unless they hold a guard, or were descheduled.
 const TRIES: usize = if cfg!(loom) { 1 } else { 128 };
 
+/// How much more a flush may look at.
+struct Budget {
+    left: usize,
+}
+
+impl Budget {
+    /// Pays for one look, if there is anything left to pay with.
+    fn pay(&mut self) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+}
+
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     /// Removes everything that has expired at `at`.
     pub(super) fn flush(&self, at: Timestamp) -> Swept {
@@ -47,7 +63,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         };
         let mut swept = Swept::default();
         for part in super::parallel::each(helpers, &due, &|index| {
-            let mut budget = usize::MAX;
+            let mut budget = Budget { left: usize::MAX };
             self.flush_shard(index, at, &mut budget)
         }) {
             swept.add(part);
@@ -57,7 +73,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 
     /// The same, but stops after looking at `budget` slots.
-    pub(super) fn flush_within(&self, at: Timestamp, mut budget: usize) -> Swept {
+    pub(super) fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
+        let mut budget = Budget { left: budget };
         let at = Moment::new(at);
         let guard = reclaim::pin();
         let mut events = Vec::new();
@@ -83,19 +100,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         swept
     }
 
-    fn flush_shard(&self, index: usize, at: Moment, budget: &mut usize) -> Swept {
+    fn flush_shard(&self, index: usize, at: Moment, budget: &mut Budget) -> Swept {
         let shard = &self.shards[index];
-        let before = *budget;
+        let before = budget.left;
         let mut guard = reclaim::pin();
-        let mut pay = || {
-            let paid = *budget != 0;
-            *budget -= usize::from(paid);
-            paid
-        };
-        let opened = shard.wheel.open(at, &guard, &mut pay);
+        let opened = shard.wheel.open(at, &guard, || budget.pay());
         let mut batch = Batch::new(self, index, &mut guard);
         let finished = shard.wheel.sweep(|number| {
-            if pay() {
+            if budget.pay() {
                 batch.look(number, at)
             } else {
                 Look::Stop
@@ -104,7 +116,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         batch.settle();
         let removed = batch.removed;
         drop(batch);
-        let visited = before - *budget;
+        let visited = before - budget.left;
         shard.counters.visited(visited);
         shard.recycle_ripe(Origin::Flushed);
         Swept {

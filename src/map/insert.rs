@@ -1,6 +1,7 @@
 //! Insert: slot first, then permit, then publish.
 
 use super::core::{Core, Route};
+use super::notify::Event;
 use super::shard::Shard;
 use super::types::{InsertError, Inserted, Reason};
 use crate::reclaim::{self, Guard};
@@ -61,10 +62,15 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         };
         let guard = &*guard;
         let retire = |n: SlotNumber| shard.slab.retire(n, guard);
+        let mut undelivered = Undelivered {
+            core: self,
+            events: Vec::new(),
+            guard,
+        };
+        let events = &mut undelivered.events;
         let filled = held.fill(place.position(), deadline, key, value);
         let number = filled.number();
         let mut inserted = Inserted::default();
-        let mut events = Vec::new();
         let mut permit = None;
         loop {
             let search = shard.table.search(
@@ -91,7 +97,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                     };
                     shard.finish(slot, Some(before), reason, guard);
                     inserted.replaced = true;
-                    self.note(&mut events, index, slot, reason);
+                    self.note(events, index, slot, reason);
                     break;
                 }
                 Search::Absent { before } => {
@@ -99,7 +105,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                         permit = self.permits.take(index);
                     }
                     if permit.is_none() {
-                        permit = self.evict(index, now, &mut events, guard);
+                        permit = self.evict(index, now, events, guard);
                         inserted.evicted += usize::from(permit.is_some());
                     }
                     let Some(right) = permit.take() else {
@@ -117,8 +123,21 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 }
             }
         }
-        self.deliver(&events, guard);
         Ok(inserted)
+    }
+}
+
+/// What an insert has removed, told to the listener when this is dropped: last, and also if a
+/// comparison panics after an eviction.
+struct Undelivered<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    core: &'m Core<K, V>,
+    events: Vec<Event>,
+    guard: &'m Guard,
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Drop for Undelivered<'_, K, V> {
+    fn drop(&mut self) {
+        self.core.deliver(&self.events, self.guard);
     }
 }
 

@@ -70,6 +70,17 @@ pub struct ExpiringMap<K: Send + Sync + 'static, V: Send + Sync + 'static, S = D
     hasher: S,
 }
 
+// A panic in a caller's code (`Hash`, `Eq`, a closure) leaves the map as it was, and panics in
+// listeners and destructors are caught, so a map is never seen half-changed.
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> std::panic::RefUnwindSafe
+    for ExpiringMap<K, V, S>
+{
+}
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> std::panic::UnwindSafe
+    for ExpiringMap<K, V, S>
+{
+}
+
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> ExpiringMap<K, V> {
     /// Starts building a map.
     pub fn builder() -> MapBuilder<K, V> {
@@ -282,8 +293,23 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
+        self.take_if(key, |_| true, now, guard)
+            .map(|entry| entry.value)
+    }
+
+    /// Takes the live entry under a key, unless `wanted` says no to its value: then it stays.
+    pub(crate) fn take_if<'g, Q>(
+        &'g self,
+        key: &Q,
+        wanted: impl Fn(&V) -> bool,
+        now: Timestamp,
+        guard: &'g Guard,
+    ) -> Option<Entry<'g, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         self.core
-            .take(self.hash(key), |k| key.equivalent(k), now, guard)
+            .take(self.hash(key), |k| key.equivalent(k), wanted, now, guard)
     }
 
     /// Removes the live entry under a key and returns a clone of its value.

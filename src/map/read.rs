@@ -43,25 +43,35 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         }
     }
 
-    /// Removes the entry under a key if it is live: exactly one of any number of callers.
+    /// Removes the entry under a key if it is live and `wanted`: exactly one of any number of
+    /// callers.
     pub(super) fn take<'g>(
         &'g self,
         hash: u64,
         same: impl Fn(&K) -> bool,
+        wanted: impl Fn(&V) -> bool,
         now: Timestamp,
         guard: &'g Guard,
-    ) -> Option<&'g V> {
+    ) -> Option<Entry<'g, K, V>> {
         let now = Moment::new(now);
-        let alive = |deadline: Deadline| !deadline.has_passed(now);
-        let slot = self.extract(hash, same, alive, Reason::Taken, guard)?;
+        let judge = |slot: &Slot<K, V>, deadline: Deadline| {
+            // SAFETY: `extract` found the slot by a walk under the guard.
+            !deadline.has_passed(now) && unsafe { slot.with_body(|_, value| wanted(value)) }
+        };
+        let (slot, deadline) = self.extract(hash, same, judge, Reason::Taken, guard)?;
         // SAFETY: as in `get`; its removal is ours, made under this guard.
-        Some(unsafe { slot.body() }.1)
+        let (key, value) = unsafe { slot.body() };
+        Some(Entry {
+            key,
+            value,
+            deadline: deadline.timestamp(),
+        })
     }
 
     /// Removes the entry under a key, expired or not.
     pub(super) fn remove(&self, hash: u64, same: impl Fn(&K) -> bool, guard: &Guard) -> bool {
         // What a flush or an eviction has sentenced is gone already.
-        let there = |deadline: Deadline| !deadline.is_tombstone();
+        let there = |_: &Slot<K, V>, deadline: Deadline| !deadline.is_tombstone();
         self.extract(hash, same, there, Reason::Removed, guard)
             .is_some()
     }
@@ -70,10 +80,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         &self,
         hash: u64,
         same: impl Fn(&K) -> bool,
-        wanted: impl Fn(Deadline) -> bool,
+        judge: impl Fn(&Slot<K, V>, Deadline) -> bool,
         reason: Reason,
         guard: &Guard,
-    ) -> Option<&Slot<K, V>> {
+    ) -> Option<(&Slot<K, V>, Deadline)> {
         let Route {
             shard,
             index,
@@ -93,14 +103,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 return None;
             };
             let slot = shard.slab.slot(number);
-            if !wanted(slot.deadline()) {
+            let deadline = slot.deadline();
+            if !judge(slot, deadline) {
                 return None;
             }
             if Table::mark(slot) {
                 self.permits.give(index, 1);
                 shard.finish(number, Some(before), reason, guard);
                 self.deliver_one(index, number, reason, guard);
-                return Some(slot);
+                return Some((slot, deadline));
             }
         }
     }

@@ -8,10 +8,30 @@ use loom::sync::Mutex;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::mem;
 
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::sync::thread;
 
-type Deferred = Box<dyn FnOnce() + Send>;
+struct Deferred(Option<Box<dyn FnOnce() + Send>>);
+
+impl Deferred {
+    fn run(mut self) {
+        if let Some(closure) = self.0.take() {
+            closure();
+        }
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        // A model that fails unwinds out of loom, and what the closure holds is loom's: leaked, or
+        // the failure would end in an abort that takes the other models along.
+        if thread::panicking() {
+            mem::forget(self.0.take());
+        }
+    }
+}
 
 struct Collector {
     pinned: AtomicUsize,
@@ -63,8 +83,8 @@ fn leave() {
         }
         deferred.drain(..).collect()
     };
-    for closure in ripe {
-        closure();
+    for deferred in ripe {
+        deferred.run();
     }
 }
 
@@ -78,7 +98,7 @@ impl Guard {
 
     pub(super) fn defer<F: FnOnce() + Send + 'static>(&self, f: F) {
         let mut deferred = COLLECTOR.deferred.lock().expect("not poisoned");
-        deferred.push_back(Box::new(f));
+        deferred.push_back(Deferred(Some(Box::new(f))));
     }
 
     pub(super) fn flush(&self) {

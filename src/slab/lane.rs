@@ -135,7 +135,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         if first == 0 {
             return false;
         }
-        let first = self.in_address_order(first, (head >> 32) as usize);
+        let first = self.in_address_order(first);
         self.defer(origin, first, guard);
         true
     }
@@ -158,23 +158,28 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         guard.flush();
     }
 
-    /// Rebuilds a short chain so that slots born together come back together.
-    fn in_address_order(&self, first: SlotNumber, len: usize) -> SlotNumber {
-        let mut numbers = Vec::with_capacity(len);
+    /// Rebuilds a chain so that slots born together come back together. Sorts run by run: the chain
+    /// is one run long unless several threads have met here.
+    fn in_address_order(&self, first: SlotNumber) -> SlotNumber {
+        let mut run = [0; SEAL_AT as usize];
+        let mut sorted = 0;
         let mut next = first;
         while next != 0 {
-            numbers.push(next);
-            next = Life::from_raw(self.slot(next).life.load(Ordering::Relaxed)).next();
+            let mut len = 0;
+            while next != 0 && len < run.len() {
+                run[len] = next;
+                len += 1;
+                next = Life::from_raw(self.slot(next).life.load(Ordering::Relaxed)).next();
+            }
+            run[..len].sort_unstable();
+            for &number in run[..len].iter().rev() {
+                let slot = self.slot(number);
+                slot.life
+                    .store(Life::retired(sorted).raw(), Ordering::Relaxed);
+                sorted = number;
+            }
         }
-        numbers.sort_unstable();
-        let mut follower = 0;
-        for &number in numbers.iter().rev() {
-            let slot = self.slot(number);
-            slot.life
-                .store(Life::retired(follower).raw(), Ordering::Relaxed);
-            follower = number;
-        }
-        follower
+        sorted
     }
 
     /// The epoch has passed: a batch goes on its limbo. Also runs after the map is gone, when it

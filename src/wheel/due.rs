@@ -1,28 +1,20 @@
-//! The due set: slots to look at now. Permanent, and the only place where bits are cleared.
+//! The due set: slots to look at now. Permanent.
 //!
-//! Three levels of words. A word is 32 bits and a 32-bit stamp; a bit of the lowest level stands
-//! for a slot, a bit above for a word of the level below that may not be empty. So an idle shard
-//! is passed by with one load per 32,768 slots.
+//! Three levels of [stamped words](super::stamped). A bit of the lowest level stands for a slot, a
+//! bit above for a word of the level below that may not be empty. So an idle shard is passed by
+//! with one load per 32,768 slots.
 //!
-//! Ground rules, the same on every level:
-//! - **To set is to move the stamp**, even if the bit is set already, and goes from below upwards.
-//! - **To clear** is one CAS against the word as it was *before* what it stands for was looked at.
-//!   Whoever set a bit in between has moved the stamp, so the clearing fails.
-//!
-//! A stamp would have to go round (2^32 sets of one word between one sweeper's load and its CAS)
-//! to deceive it.
+//! Ground rules: as for every stamped word, on every level, and setting goes from below upwards.
 
+use super::stamped::{Look, Part, Stamped, WIDTH, WIDTH_BITS, lower, ones, raise, sweep_word};
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Bits in a word.
-const WIDTH: u32 = 32;
-const WIDTH_BITS: u32 = 5;
-
 #[cfg(not(loom))]
 mod levels {
-    use super::{AtomicU64, Segments, WIDTH_BITS};
+    use super::super::stamped::WIDTH_BITS;
+    use super::{AtomicU64, Segments};
     use crate::geometry::NUMBER_BITS;
     const WORDS: u32 = NUMBER_BITS - WIDTH_BITS;
     pub(super) type Words = Segments<AtomicU64, 2, { (WORDS - 1) as usize }>;
@@ -35,44 +27,6 @@ mod levels {
     pub(super) type Words = Segments<AtomicU64, 0, 1>;
     pub(super) type Middle = Segments<AtomicU64, 0, 1>;
     pub(super) type Roots = Segments<AtomicU64, 0, 1>;
-}
-
-/// A word of any level.
-#[derive(Clone, Copy)]
-struct Stamped(u64);
-
-impl Stamped {
-    fn bits(self) -> u32 {
-        self.0 as u32
-    }
-
-    fn with(self, bits: u32) -> Self {
-        let stamp = (self.0 >> WIDTH).wrapping_add(1) & u64::from(u32::MAX);
-        Self((stamp << WIDTH) | u64::from(self.bits() | bits))
-    }
-
-    fn without(self, bits: u32) -> Self {
-        Self(self.0 & !u64::from(bits))
-    }
-}
-
-/// What a look at a slot found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Look {
-    /// Nothing to come back for: its bit may be cleared.
-    Finished,
-    /// Not due yet: its bit stays.
-    Stay,
-    /// Not looked at: the budget is used up.
-    Stop,
-}
-
-/// How a sweep, or a part of it, ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Empty,
-    Occupied,
-    Stopped,
 }
 
 pub(crate) struct DueSet {
@@ -124,7 +78,7 @@ impl DueSet {
     pub(super) fn is_empty(&self) -> bool {
         self.roots
             .allocated(0)
-            .all(|(_, root)| load(root).bits() == 0)
+            .all(|(_, root)| Stamped::load(root).bits() == 0)
     }
 
     /// One pass over the set, from where the last one stopped. `false` if `look` stopped it.
@@ -162,7 +116,7 @@ impl DueSet {
                     if word < from || word >= to {
                         return Part::Occupied;
                     }
-                    let part = self.sweep_word(word, look);
+                    let part = sweep_word(self.words.at(word), word << WIDTH_BITS, look);
                     if part == Part::Stopped {
                         stopped = word;
                     }
@@ -176,46 +130,14 @@ impl DueSet {
         Ok(())
     }
 
-    /// Looks at the slots of one word, then clears the bits that are finished.
-    fn sweep_word(&self, index: u32, look: &mut impl FnMut(SlotNumber) -> Look) -> Part {
-        let word = self.words.at(index);
-        loop {
-            let seen = load(word);
-            let mut finished = 0;
-            let mut stopped = false;
-            for bit in ones(seen.bits()) {
-                match look((index << WIDTH_BITS) | bit) {
-                    Look::Finished => finished |= 1 << bit,
-                    Look::Stay => {}
-                    Look::Stop => {
-                        stopped = true;
-                        break;
-                    }
-                }
-            }
-            let cleared = finished == 0 || lower(word, seen, finished);
-            if stopped {
-                return Part::Stopped;
-            }
-            if cleared {
-                return if seen.without(finished).bits() == 0 {
-                    Part::Empty
-                } else {
-                    Part::Occupied
-                };
-            }
-            // Somebody has set a bit here since: look again.
-        }
-    }
-
     /// Calls `visit` with every slot in the set until it says no. Clears nothing.
     pub(super) fn each(&self, mut visit: impl FnMut(SlotNumber) -> bool) -> bool {
         for (index, root) in self.roots.allocated(0) {
-            for bit in ones(load(root).bits()) {
+            for bit in ones(Stamped::load(root).bits()) {
                 let middle = (index << WIDTH_BITS) | bit;
-                for bit in ones(load(self.middle.at(middle)).bits()) {
+                for bit in ones(Stamped::load(self.middle.at(middle)).bits()) {
                     let index = (middle << WIDTH_BITS) | bit;
-                    for bit in ones(load(self.words.at(index)).bits()) {
+                    for bit in ones(Stamped::load(self.words.at(index)).bits()) {
                         if !visit((index << WIDTH_BITS) | bit) {
                             return false;
                         }
@@ -229,7 +151,7 @@ impl DueSet {
 
 /// Goes through the words below `word` and clears the bits of those found empty.
 fn descend(word: &AtomicU64, index: u32, mut below: impl FnMut(u32) -> Part) -> Part {
-    let seen = load(word);
+    let seen = Stamped::load(word);
     let mut empty = 0;
     let mut stopped = false;
     for bit in ones(seen.bits()) {
@@ -251,46 +173,6 @@ fn descend(word: &AtomicU64, index: u32, mut below: impl FnMut(u32) -> Part) -> 
     } else {
         Part::Occupied
     }
-}
-
-fn load(word: &AtomicU64) -> Stamped {
-    // Acquire: partner of the AcqRel in `raise`; who sees a bit sees the slot (or the word below)
-    // as it was when the bit was set.
-    Stamped(word.load(Ordering::Acquire))
-}
-
-fn raise(word: &AtomicU64, bits: u32) {
-    let mut seen = Stamped(word.load(Ordering::Relaxed));
-    // AcqRel: Release as said in `load`. Acquire, so that the word goes on carrying what earlier
-    // setters published.
-    while let Err(now) = word.compare_exchange_weak(
-        seen.0,
-        seen.with(bits).0,
-        Ordering::AcqRel,
-        Ordering::Relaxed,
-    ) {
-        seen = Stamped(now);
-    }
-}
-
-fn lower(word: &AtomicU64, seen: Stamped, bits: u32) -> bool {
-    // AcqRel: who sees the bit gone sees what became of the slot (a hint placed elsewhere).
-    word.compare_exchange(
-        seen.0,
-        seen.without(bits).0,
-        Ordering::AcqRel,
-        Ordering::Relaxed,
-    )
-    .is_ok()
-}
-
-/// The numbers of the bits that are set.
-pub(super) fn ones(mut bits: u32) -> impl Iterator<Item = u32> {
-    std::iter::from_fn(move || {
-        let bit = (bits != 0).then(|| bits.trailing_zeros())?;
-        bits &= bits - 1;
-        Some(bit)
-    })
 }
 
 #[cfg(all(test, not(loom)))]
@@ -372,12 +254,5 @@ mod tests {
         // The words above were raised meanwhile too, so they keep their bits until the next pass.
         assert!(due.sweep(|_| unreachable!("nothing is left")));
         assert!(due.is_empty());
-    }
-
-    #[test]
-    fn stamps_wrap() {
-        let full = Stamped(u64::from(u32::MAX) << 32 | 1);
-        let next = full.with(2);
-        assert_eq!(next.0, 3);
     }
 }

@@ -26,12 +26,13 @@
 //! - An object found in the way of a later round is moved out likewise, by whoever finds it.
 
 mod due;
+mod stamped;
 mod tick;
 
 use std::ptr;
 
 use due::DueSet;
-pub(crate) use due::Look;
+pub(crate) use stamped::Look;
 use tick::Tick;
 
 use crate::geometry::{DIGIT_BITS, POSITIONS};
@@ -50,10 +51,11 @@ enum Place {
 
 /// What goes through the wheel in the order of time, to pick from what comes first.
 pub(crate) trait Visitor {
-    /// A slot that is hinted for tick `last` or before; `false` ends the group. If its deadline lies
-    /// in a later tick the hint is stale, or the slot is in the due set on its way to a later
-    /// group.
-    fn slot(&mut self, slot: SlotNumber, last: u64) -> bool;
+    /// A slot that is hinted for tick `last` or before. `Finished` says that the hint is stale: the
+    /// slot is empty, or its deadline lies in a later tick, for which it has been hinted too. In
+    /// the due set hints stay whatever is said, since a slot there may be on its way to a later
+    /// group, with no other hint.
+    fn slot(&mut self, slot: SlotNumber, last: u64) -> Look;
     /// The group is over; the first one is the due set. `false` ends the visit.
     fn group(&mut self) -> bool;
 }
@@ -265,7 +267,8 @@ impl Wheel {
     /// Goes through what is hinted in the order of time: the due set, then tick by tick.
     pub(crate) fn visit(&self, visitor: &mut impl Visitor) {
         let cursor = self.cursor.load(Ordering::Acquire);
-        self.due.each(|slot| visitor.slot(slot, cursor));
+        self.due
+            .each(|slot| visitor.slot(slot, cursor) != Look::Stop);
         if !visitor.group() {
             return;
         }

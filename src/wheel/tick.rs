@@ -1,19 +1,22 @@
-//! A tick is an object: its absolute number and pages of bits, one bit per slot.
+//! A tick is an object: its absolute number and pages of [stamped words](super::stamped), one bit
+//! per slot.
 
 use std::ptr;
 
-use super::due::{DueSet, ones};
+use super::due::DueSet;
+use super::stamped::{Look, Part, Stamped, WIDTH, WIDTH_BITS, raise, sweep_word};
 use crate::geometry::{PAGE_FIRST_BITS, PAGE_SEGMENTS, PAGE_WORDS};
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-/// 512 bits: one cache line.
+/// Bits for 256 slots: one cache line.
 #[repr(align(64))]
-struct Page([AtomicU32; PAGE_WORDS as usize]);
+struct Page([AtomicU64; PAGE_WORDS as usize]);
 
-/// The slots that may be due in one span of time. It serves that span only; its bits are set and
-/// never cleared, so nobody who comes late can clear a hint meant for a later round.
+/// The slots that may be due in one span of time. It serves that span only, so nobody who comes
+/// late can clear a hint meant for a later round. Openers copy its bits and clear none; only a bit
+/// found stale on the search for a victim is cleared, by the rule of stamped words.
 pub(super) struct Tick {
     /// The span's number on its level.
     number: u64,
@@ -45,9 +48,9 @@ impl Tick {
         self.begin
     }
 
-    /// Sets a slot's bit unless it is set.
+    /// Sets a slot's bit.
     pub(super) fn set(&self, slot: SlotNumber) {
-        let word = slot / 32;
+        let word = slot >> WIDTH_BITS;
         let cell = self.pages.get_or_alloc(word / PAGE_WORDS);
         // Acquire: partner of the Release below; the page is blank as its maker left it.
         let mut page = cell.load(Ordering::Acquire);
@@ -56,12 +59,7 @@ impl Tick {
         }
         // SAFETY: a page lives as long as its tick, which `&self` borrows.
         let word = unsafe { &(*page).0[(word % PAGE_WORDS) as usize] };
-        let bit = 1 << (slot % 32);
-        // Relaxed: `Wheel::hint` orders it with its fence; a bit that is set already has been set
-        // by somebody who did the same.
-        if word.load(Ordering::Relaxed) & bit == 0 {
-            word.fetch_or(bit, Ordering::Relaxed);
-        }
+        raise(word, 1 << (slot % WIDTH));
     }
 
     /// Moves all bits to the due set, page by page. The cursor has reached `begin`, and a fence
@@ -79,16 +77,16 @@ impl Tick {
             }
             // SAFETY: as in `set`.
             let page = unsafe { &*page };
-            // Relaxed: ordered by the caller's fence.
-            let words = page.0.each_ref().map(|word| word.load(Ordering::Relaxed));
+            let words = page.0.each_ref().map(|word| Stamped::load(word).bits());
             due.set_words(index * PAGE_WORDS, &words);
             self.moved.fetch_max(index + 1, Ordering::Release);
         }
         true
     }
 
-    /// Calls `visit` with every slot until it says no, each time from where the last call ended.
-    pub(super) fn each(&self, mut visit: impl FnMut(SlotNumber) -> bool) -> bool {
+    /// Looks at every slot until told to stop, each time from the page where the last call ended,
+    /// and clears the bits that are finished.
+    pub(super) fn each(&self, mut look: impl FnMut(SlotNumber) -> Look) {
         // Relaxed: only a place to begin.
         let start = self.scan.load(Ordering::Relaxed);
         let behind = self.pages.allocated(start);
@@ -101,22 +99,19 @@ impl Tick {
             // SAFETY: as in `set`.
             let page = unsafe { &*page };
             for (i, word) in page.0.iter().enumerate() {
-                let first = (index * PAGE_WORDS + i as u32) * 32;
-                for bit in ones(word.load(Ordering::Relaxed)) {
-                    if !visit(first | bit) {
-                        self.scan.store(index, Ordering::Relaxed);
-                        return false;
-                    }
+                let first = (index * PAGE_WORDS + i as u32) << WIDTH_BITS;
+                if sweep_word(word, first, &mut look) == Part::Stopped {
+                    self.scan.store(index, Ordering::Relaxed);
+                    return;
                 }
             }
         }
-        true
     }
 }
 
 #[cold]
 fn install_page(cell: &AtomicPtr<Page>) -> *mut Page {
-    let page = Page(std::array::from_fn(|_| AtomicU32::new(0)));
+    let page = Page(std::array::from_fn(|_| AtomicU64::new(0)));
     let fresh = Box::into_raw(Box::new(page));
     // Release: publishes the blank page; Acquire on failure: for the other's.
     match cell.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire) {
