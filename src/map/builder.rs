@@ -66,7 +66,7 @@ impl<K, V> MapBuilder<K, V> {
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> {
     /// How many entries the map holds at the most: `None` (the default) for no limit, `Some(0)` for
-    /// a map that keeps nothing. Must be below 2^48.
+    /// a map that keeps nothing. Must be below 2^47.
     ///
     /// At its maximum, an insert evicts the entry that expires first: exactly that one among up to
     /// 64 entries in the key's shard; beyond that one out of the earliest tick in which any is
@@ -232,7 +232,7 @@ mod tests {
             builder().tick_bits(63).build().err(),
             Some(BuildError::TickBits(63))
         );
-        assert!(builder().maximum(Some(1 << 48)).build().is_err());
+        assert!(builder().maximum(Some(1 << 47)).build().is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::shard::Shard;
 use super::types::{InsertError, Inserted, Reason};
 use crate::reclaim::{self, Guard};
 use crate::slab::{Deadline, Held, Moment, Origin, SlotNumber};
+use crate::sync::yield_now;
 use crate::table::{Search, Table};
 use crate::time::Timestamp;
 
@@ -13,7 +14,11 @@ use crate::time::Timestamp;
 const RECYCLE: usize = 2;
 
 /// So often an insert that finds no slot drives reclamation before it is refused.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
+
+/// From this round on it offers its processor to others: the guard that holds everything back may
+/// be that of a thread that was descheduled in the middle of an operation.
+const YIELD_FROM: usize = 4;
 
 impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     pub(super) fn insert(
@@ -162,7 +167,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             self.table.grow_for(held.number());
             return Some(held);
         }
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            if round >= YIELD_FROM {
+                yield_now();
+            }
             self.slab.seal(Origin::Single, guard);
             self.slab.seal(Origin::Flushed, guard);
             guard.flush();

@@ -4,8 +4,10 @@
 //! - Who publishes a new entry has a permit; who sets a mark has it back. An eviction hands the
 //!   victim's over.
 //! - Every shard starts with its part of them and keeps what its removals return. A shard that has
-//!   none takes one from another, for itself alone: no permit is ever in transit, so who finds
-//!   none anywhere may evict, and a map of maximum N takes N entries without evicting any.
+//!   none takes one from another, for itself alone: no permit is ever in transit. Each return moves
+//!   a stamp, so that who has found none anywhere knows whether one was returned behind its back.
+//!   Who finds none, and none returned meanwhile, may evict: there was an instant at which every
+//!   permit was in use.
 //! - Lowering the maximum makes a *debt*, which spare permits and evictions pay.
 //!
 //! All counters are Relaxed: they order nothing, and each is exact by itself.
@@ -14,7 +16,12 @@ use crate::sync::Padded;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// "Unlimited", as a number of permits. More entries than slots can be numbered.
-pub(super) const UNLIMITED: u64 = 1 << 48;
+pub(super) const UNLIMITED: u64 = 1 << COUNT_BITS >> 1;
+
+/// A shard's word: so many bits of spare permits, and above them the stamp.
+const COUNT_BITS: u32 = 48;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+const STAMP: u64 = 1 << COUNT_BITS;
 
 /// Slots in reserve for removed entries that are still readable: so many in all, or an eighth of
 /// the maximum if that is more. One thread at one retired slot per operation keeps some 300
@@ -25,7 +32,31 @@ const SLACK_SHARE: u64 = 8;
 pub(super) struct Permits {
     maximum: AtomicU64,
     debt: AtomicU64,
-    spare: Box<[Padded<AtomicU64>]>,
+    spare: Box<[Padded<Spare>]>,
+}
+
+/// One shard's spare permits, and how often any were returned to it (modulo 2^16).
+struct Spare(AtomicU64);
+
+impl Spare {
+    fn count(&self) -> u64 {
+        self.0.load(Relaxed) & COUNT
+    }
+
+    fn stamp(&self) -> u64 {
+        self.0.load(Relaxed) >> COUNT_BITS
+    }
+
+    #[inline]
+    fn give(&self, permits: u64) {
+        // The stamp wraps out of the word at the top.
+        self.0.fetch_add(STAMP + permits, Relaxed);
+    }
+
+    #[inline]
+    fn take(&self, most: u64) -> u64 {
+        take_from(&self.0, COUNT, most)
+    }
 }
 
 /// The right to publish one entry; given back unless it is used.
@@ -69,7 +100,9 @@ impl Permits {
         let permits = Self {
             maximum: AtomicU64::new(maximum),
             debt: AtomicU64::new(0),
-            spare: (0..shards).map(|_| Padded(AtomicU64::new(0))).collect(),
+            spare: (0..shards)
+                .map(|_| Padded(Spare(AtomicU64::new(0))))
+                .collect(),
         };
         permits.spread(maximum);
         permits
@@ -79,7 +112,7 @@ impl Permits {
         let shards = self.spare.len() as u64;
         for (i, spare) in self.spare.iter().enumerate() {
             let extra = u64::from((i as u64) < permits % shards);
-            spare.fetch_add(permits / shards + extra, Relaxed);
+            spare.give(permits / shards + extra);
         }
     }
 
@@ -102,17 +135,24 @@ impl Permits {
                 return None;
             }
         }
-        let own = take_from(&self.spare[shard], 1) == 1;
+        let own = self.spare[shard].take(1) == 1;
         (own || self.take_elsewhere(shard)).then(|| self.permit(shard))
     }
 
     #[cold]
     fn take_elsewhere(&self, shard: usize) -> bool {
         let (before, behind) = self.spare.split_at(shard);
-        behind
-            .iter()
-            .chain(before)
-            .any(|spare| take_from(spare, 1) == 1)
+        let all = || behind.iter().chain(before);
+        let stamps = || all().fold(0, |sum: u64, spare| sum.wrapping_add(spare.stamp()));
+        loop {
+            let stamp = stamps();
+            if all().any(|spare| spare.take(1) == 1) {
+                return true;
+            }
+            if stamps() == stamp {
+                return false;
+            }
+        }
     }
 
     /// A permit that an eviction has handed over.
@@ -132,13 +172,13 @@ impl Permits {
             permits - self.pay(permits)
         };
         if left != 0 {
-            self.spare[shard].fetch_add(left, Relaxed);
+            self.spare[shard].give(left);
         }
     }
 
     /// Pays debt with permits that the caller has. How many went.
     pub(super) fn pay(&self, permits: u64) -> u64 {
-        take_from(&self.debt, permits)
+        take_from(&self.debt, u64::MAX, permits)
     }
 
     /// Pays debt with spare permits.
@@ -149,10 +189,10 @@ impl Permits {
             if debt == 0 {
                 return;
             }
-            let taken = take_from(spare, debt);
+            let taken = spare.take(debt);
             let paid = self.pay(taken);
             if paid < taken {
-                spare.fetch_add(taken - paid, Relaxed);
+                spare.give(taken - paid);
             }
         }
     }
@@ -172,17 +212,17 @@ impl Permits {
     /// is paid for.
     pub(super) fn in_use(&self) -> u64 {
         let issued = self.maximum() + self.debt();
-        let spare: u64 = self.spare.iter().map(|s| s.load(Relaxed)).sum();
+        let spare: u64 = self.spare.iter().map(|s| s.count()).sum();
         issued.saturating_sub(spare)
     }
 }
 
-/// Takes up to `most` from a counter. How many there were.
+/// Takes up to `most` from the lower bits of a counter. How many there were.
 #[inline]
-fn take_from(counter: &AtomicU64, most: u64) -> u64 {
+fn take_from(counter: &AtomicU64, bits: u64, most: u64) -> u64 {
     let mut now = counter.load(Relaxed);
     loop {
-        let taken = now.min(most);
+        let taken = (now & bits).min(most);
         if taken == 0 {
             return 0;
         }
@@ -238,6 +278,16 @@ mod tests {
         permits.set_maximum(4);
         assert!(take(&permits, 0));
         assert!(!take(&permits, 0));
+    }
+
+    #[test]
+    fn stamps_wrap_and_leave_the_count_alone() {
+        let permits = Permits::new(3, 1);
+        for _ in 0..70_000 {
+            assert!(take(&permits, 0));
+            permits.give(0, 1);
+        }
+        assert_eq!(permits.in_use(), 0);
     }
 
     #[test]

@@ -38,8 +38,9 @@ pub struct Inserted {
     pub evicted: usize,
 }
 
-/// Why an insert was refused. Hands the key and the value back; nothing has changed, and an old
-/// entry of the same key is still there.
+/// Why an insert was refused. Hands the key and the value back; an old entry of the same key is
+/// still there, and nothing has changed (but that entries which a lowered maximum has made surplus
+/// may have left).
 ///
 /// `Debug` and `Display` show neither key nor value.
 #[non_exhaustive]
@@ -169,7 +170,7 @@ pub enum BuildError {
     Shards(usize),
     /// A tick must be between 1 and 2^62 nanoseconds long.
     TickBits(u32),
-    /// The maximum must be below 2^48.
+    /// The maximum must be below 2^47.
     Maximum(usize),
 }
 
@@ -181,7 +182,7 @@ impl fmt::Display for BuildError {
                 "{n} shards: the number must be a power of two, at most 65536"
             ),
             Self::TickBits(bits) => write!(f, "a tick of 2^{bits} ns: at most 2^62"),
-            Self::Maximum(n) => write!(f, "a maximum of {n}: it must be below 2^48"),
+            Self::Maximum(n) => write!(f, "a maximum of {n}: it must be below 2^47"),
         }
     }
 }
