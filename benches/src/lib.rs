@@ -1,0 +1,96 @@
+//! What the benches share: session ids, payloads, and the memory of the process.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+/// A session id as rustls and OpenSSL make them.
+pub type Id = [u8; 32];
+
+/// A session's state: about what a serialised session without a client certificate takes.
+pub type Payload = Arc<[u8; 200]>;
+
+/// A new payload.
+#[must_use]
+pub fn payload() -> Payload {
+    Arc::new([0x5e; 200])
+}
+
+/// Makes session ids, and numbers for whatever else has to be drawn: `SplitMix64` (Steele, Lea and
+/// Flood 2014), so that runs repeat and making an id costs a few nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Ids(u64);
+
+impl Ids {
+    /// A sequence of ids; different seeds give different ones.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        // Seeds are small numbers; the sequences must not overlap.
+        Self(Self(seed).number())
+    }
+
+    /// A number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        ((u128::from(self.number()) * end as u128) >> 64) as usize
+    }
+
+    /// An id.
+    pub fn id(&mut self) -> Id {
+        let mut id = [0; 32];
+        for part in id.chunks_exact_mut(8) {
+            part.copy_from_slice(&self.number().to_ne_bytes());
+        }
+        id
+    }
+
+    /// Many ids.
+    #[must_use]
+    pub fn many(mut self, n: usize) -> Vec<Id> {
+        (0..n).map(|_| self.id()).collect()
+    }
+}
+
+/// Bytes resident now; nothing where the system does not tell.
+#[must_use]
+pub fn resident() -> Option<u64> {
+    // In status rather than statm, because it tells kilobytes and not pages.
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn ids_of_all_seeds_differ() {
+        let ids: HashSet<Id> = (0..8)
+            .flat_map(|seed| Ids::new(seed).many(10_000))
+            .collect();
+        assert_eq!(ids.len(), 80_000);
+    }
+
+    #[test]
+    fn numbers_stay_below_their_end_and_reach_it() {
+        let mut ids = Ids::new(1);
+        let drawn: HashSet<usize> = (0..1_000).map(|_| ids.below(10)).collect();
+        assert_eq!(drawn, (0..10).collect());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn linux_tells_what_is_resident() {
+        assert!(resident().is_some_and(|bytes| bytes > 100_000));
+    }
+}
