@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Fuzz targets, for CI_FUZZ_SECONDS each (20). CI_INSTALL=1 installs cargo-fuzz if it is missing.
+source "$(dirname "$0")/lib.sh"
+
+export FUZZ_SECONDS=${CI_FUZZ_SECONDS:-20}
+
+fuzz() {
+    [[ -f fuzz/Cargo.toml ]] || skip "there is no fuzz/"
+    toolchain nightly
+    if ! has cargo-fuzz; then
+        [[ ${CI_INSTALL:-0} == 1 ]] || skip "there is no cargo-fuzz (cargo install cargo-fuzz)"
+        cargo install --locked cargo-fuzz || skip "cargo-fuzz cannot be had"
+    fi
+    local target targets host
+    host=$(rustc +nightly --version --verbose | sed -n 's/^host: //p')
+    targets=$(cargo +nightly fuzz list)
+    for target in $targets; do
+        cargo +nightly fuzz run --target "$host" --target-dir "$TARGET/fuzz" "$target" -- \
+            "-max_total_time=$FUZZ_SECONDS" -print_final_stats=1
+        echo "ci: $target: $FUZZ_SECONDS s without a finding"
+    done
+}
+export -f fuzz
+
+stage "fuzz" fuzz

@@ -1,0 +1,102 @@
+# shellcheck shell=bash
+# Stages: what every script in this directory is made of. Source it first.
+#
+# A script that is run by itself prints its own closing table and sets its own exit code; one that
+# is run by .ci/run or ci/full adds its stages to theirs. Each stage's full output is kept in a
+# file; its summary lines are shown, and all its last lines if it fails.
+
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 DEBIAN_FRONTEND=noninteractive
+# The builds that need flags of their own are kept apart below this directory.
+export TARGET=${CARGO_TARGET_DIR:-$PWD/target}
+# No stage may take longer; ci/full raises it.
+export CI_STAGE_LIMIT=${CI_STAGE_LIMIT:-900}
+# What a stage returns, after saying why, if it has no tools here.
+export SKIPPED=77
+
+# Runner's lines worth showing.
+SUMMARY='^test result:|^ +Running |^ +Doc-tests|SKIPPED|^model |^Seen|^ci: |^caught|^survived'
+SUMMARY+='|^sequences|^error|^warning: .* generated|^#[0-9]+.*(DONE|done)|^Done [0-9]+ runs'
+
+if [[ -z ${CI_RESULTS:-} ]]; then
+    CI_RESULTS=$(mktemp)
+    export CI_RESULTS
+    trap 'ci_table "$CI_RESULTS"; code=$?; rm -f "$CI_RESULTS"; exit $code' EXIT
+fi
+CI_LOGS=$TARGET/ci
+mkdir -p "$CI_LOGS"
+
+# The closing table. Fails if a stage did, or if there was none.
+ci_table() {
+    [[ -s $1 ]] || {
+        echo "no stage was run"
+        return 1
+    }
+    printf '\n%-58s %6s  %s\n' stage seconds result
+    awk -F'\t' '{ printf "%-58s %6d  %s\n", $1, $2, $3; sum += $2; n[$3]++ }
+        END {
+            printf "%-58s %6d  %d PASSED, %d FAILED, %d SKIPPED\n", "all", sum,
+                n["PASSED"], n["FAILED"], n["SKIPPED"]
+            exit n["FAILED"] > 0
+        }' "$1"
+}
+
+# stage NAME COMMAND...: runs a command, or an exported function, and records how it ended.
+stage() {
+    local name=$1 log code result begun=$SECONDS
+    shift
+    log=$CI_LOGS/$(tr -cs '[:alnum:]\n' '-' <<<"$name").log
+    printf '\n=== %s\n' "$name"
+    # A shell of its own, so that errexit holds inside functions.
+    timeout --kill-after=10 "$CI_STAGE_LIMIT" \
+        bash -euo pipefail -c '"$@"' stage "$@" </dev/null >"$log" 2>&1
+    code=$?
+    case $code in
+        0) result=PASSED ;;
+        "$SKIPPED") result=SKIPPED ;;
+        *) result=FAILED ;;
+    esac
+    grep -E "$SUMMARY" "$log"
+    if [[ $result == FAILED ]]; then
+        [[ $code != 124 ]] || echo "stopped after $CI_STAGE_LIMIT s"
+        echo "--- the last lines of $log"
+        tail -n 60 "$log"
+        echo "---"
+    fi
+    echo "=== $name: $result in $((SECONDS - begun)) s"
+    printf '%s\t%d\t%s\n' "$name" $((SECONDS - begun)) "$result" >>"$CI_RESULTS"
+}
+
+# skip REASON...: from inside a stage.
+skip() {
+    echo "SKIPPED: $*"
+    exit "$SKIPPED"
+}
+
+# Whether a command is there.
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# toolchain NAME [COMPONENT...]: has it, or gets it; else skips the stage.
+toolchain() {
+    local name=$1 component
+    shift
+    has rustup || skip "there is no rustup"
+    cargo "+$name" --version >/dev/null 2>&1 ||
+        rustup toolchain install "$name" --profile minimal --no-self-update ||
+        skip "toolchain $name cannot be had"
+    for component in "$@"; do
+        rustup component add "$component" --toolchain "$name" ||
+            skip "$component cannot be had for $name"
+    done
+}
+
+# component NAME COMMAND...: the same for the default toolchain, if the command does not work.
+component() {
+    local name=$1
+    shift
+    "$@" >/dev/null 2>&1 || rustup component add "$name" || skip "$name cannot be had"
+}
+
+export -f skip has toolchain component

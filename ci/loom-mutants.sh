@@ -1,0 +1,224 @@
+#!/usr/bin/env bash
+# Plants bugs in a copy of the tree, one at a time, and runs the models that are there to catch
+# them. Fails if one survives, or if a bug can no longer be planted.
+#   ci/loom-mutants.sh           all of them, as a stage
+#   ci/loom-mutants.sh run M3…   only these, without the stage
+set -uo pipefail
+
+# As seen: the slowest model ends in well under a minute.
+MODEL_LIMIT=300
+
+die() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+# swap FILE FROM TO: replaces FROM, which must stand there exactly once.
+swap() {
+    local file=$tree/$1 text before behind
+    text=$(<"$file")
+    before=${text%%"$2"*}
+    [[ $before != "$text" ]] || die "$name: not found in $1: $2"
+    behind=${text#*"$2"}
+    [[ $behind != *"$2"* ]] || die "$name: stands more than once in $1: $2"
+    printf '%s\n' "$before$3$behind" >"$file"
+    touched+=("$1")
+}
+
+restore() {
+    local file
+    for file in "${touched[@]}"; do
+        cp "$work/clean/${file#src/}" "$tree/$file"
+    done
+    touched=()
+}
+
+# model FILE NAME: runs one model.
+model() {
+    (cd "$tree/loom-tests" && timeout "$MODEL_LIMIT" cargo test --release --test "$1" -- --exact "$2")
+}
+
+# passes FILE/NAME: whether a model passes as long as nothing is planted. One that does not
+# catches nothing.
+passes() {
+    local before
+    if [[ -z ${passed[$1]:-} ]]; then
+        before=$(mktemp -d -p "$work")
+        mv "$tree/src" "$before/src"
+        cp -R "$work/clean" "$tree/src"
+        model "${1%/*}" "${1#*/}" >"$logs/unplanted" 2>&1 && passed[$1]=yes || passed[$1]=no
+        rm -rf "$tree/src"
+        mv "$before/src" "$tree/src"
+        # Newer than what was just built.
+        find "$tree/src" -name '*.rs' -exec touch {} +
+    fi
+    [[ ${passed[$1]} == yes ]]
+}
+
+# mutant NAME WHAT MODEL...: what was planted since the last one; models as FILE/NAME.
+mutant() {
+    local name=$1 what=$2 model log code
+    shift 2
+    log=$(mktemp -p "$logs")
+    (cd "$tree/loom-tests" && cargo test --release --no-run) >"$log" 2>&1 || {
+        tail -n 40 "$log" >&2
+        die "$name: does not build"
+    }
+    planted=$((planted + 1))
+    for model in "$@"; do
+        passes "$model" || {
+            echo "mutant $name: ${model#*/} fails with nothing planted"
+            continue
+        }
+        model "${model%/*}" "${model#*/}" >"$log" 2>&1
+        code=$?
+        case $code in
+            0) ;;
+            124) die "$name: ${model#*/} was stopped after $MODEL_LIMIT s" ;;
+            *)
+                caught=$((caught + 1))
+                echo "mutant $name $what: caught by ${model#*/}"
+                restore
+                return
+                ;;
+        esac
+    done
+    echo "mutant $name $what: SURVIVED ${*#*/}"
+    restore
+}
+
+# wanted NAME: whether to plant this one; sets the name that errors are reported under.
+wanted() {
+    name=$1
+    [[ ${#only[@]} == 0 || " ${only[*]} " == *" $1 "* ]]
+}
+
+mutants() {
+    local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs flush=src/map/flush.rs read=src/map/read.rs
+    local shard=src/map/shard.rs insert=src/map/insert.rs
+
+    # Hint against open.
+    if wanted M1; then
+        swap $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
+        mutant M1 "no fence in hint" hint/hint_against_open
+    fi
+    if wanted M1b; then
+        swap $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
+        mutant M1b "no fence in hint, bit set before" hint/hint_on_a_set_bit_against_open
+    fi
+    if wanted M2; then
+        swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
+        mutant M2 "no fence in open" hint/hint_against_open
+    fi
+    if wanted M2b; then
+        swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
+        mutant M2b "no fence in open, bit set before" sweep/insert_against_open_and_sweep
+    fi
+    if wanted M9; then
+        swap $wheel $'fence(Ordering::SeqCst);\n                found.move_to' 'found.move_to'
+        mutant M9 "no fence where a later round moves a tick out" \
+            hint/hint_in_a_tick_that_a_later_round_moves_out
+    fi
+    if wanted M11; then
+        swap $wheel 'self.done.fetch_max(cursor, Ordering::Release);' ''
+        swap $wheel $'        for level in 0..self.levels() {\n            for number in self.numbers(level, done, cursor) {' \
+            $'self.done.fetch_max(cursor, Ordering::Release);\nfor level in 0..self.levels() {\nfor number in self.numbers(level, done, cursor) {'
+        mutant M11 "done raised before the positions are emptied" take/flush_against_flush
+    fi
+
+    # Sweep against insert and reuse.
+    if wanted M3; then
+        swap $stamped '.wrapping_add(1)' '.wrapping_add(0)'
+        mutant M3 "a set does not move the stamp" sweep/insert_against_sweep
+    fi
+    if wanted M4; then
+        swap $stamped 'let mut seen = Stamped(word.load(Ordering::Relaxed));' \
+            'let mut seen = Stamped(word.load(Ordering::Relaxed)); if seen.bits() & bits == bits { return; }'
+        mutant M4 "a due bit that is set is not set again" sweep/insert_against_sweep
+    fi
+    if wanted M5; then
+        swap src/slab/mod.rs 'Life::from_raw(self.life.load(Ordering::Acquire)) == Life::LINKED' 'true'
+        mutant M5 "no look at the life word" sweep/sweep_against_a_held_slot
+    fi
+    if wanted M6; then
+        swap $insert 'if shard.table.add(before, number, filled.slot()) {' \
+            'shard.wheel.hint(number, deadline, guard); if shard.table.add(before, number, filled.slot()) {'
+        swap $shard 'if self.slab.slot(number).publish() {' 'let _ = (deadline, guard); if self.slab.slot(number).publish() && false {'
+        mutant M6 "hinted before it is linked" sweep/insert_against_sweep
+    fi
+    if wanted M6b; then
+        swap $shard 'if self.slab.slot(number).publish() {' \
+            'self.wheel.hint(number, deadline, guard); if self.slab.slot(number).publish() && false {'
+        mutant M6b "hinted before the life word says linked" sweep/insert_against_sweep
+    fi
+    if wanted M12; then
+        swap src/slab/lane.rs 'guard.defer(move || slab.ripen(Origin::Single, first))' \
+            'slab.ripen(Origin::Single, first)'
+        mutant M12 "recycled without waiting for guards" \
+            take/get_against_take_and_reclaim
+    fi
+    if wanted M12b; then
+        swap src/slab/lane.rs 'guard.defer(move || slab.ripen(Origin::Single, first))' \
+            'slab.ripen(Origin::Single, first)'
+        mutant M12b "slot reused under a sweep's guard" sweep/sweep_against_reuse
+    fi
+
+    # One owner.
+    if wanted M7; then
+        swap $flush 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
+        mutant M7 "marked without winning the deadline word" take/retime_against_flush
+    fi
+    if wanted M8; then
+        swap $read 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
+        mutant M8 "who fails to mark has taken it too" take/take_against_take
+    fi
+    if wanted M8b; then
+        swap $read 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
+        mutant M8b "the same against a flush" take/take_against_flush
+    fi
+    if wanted M8c; then
+        swap $flush $'if Table::mark(slot) {\n                let evicted' $'if Table::mark(slot) || true {\n                let evicted'
+        mutant M8c "a flush that fails to mark has removed it too" take/take_against_flush
+    fi
+    if wanted M10; then
+        swap $read $'// Removed, or replaced: then the new one is in the list.\n                continue;' 'return None;'
+        mutant M10 "a lookup that meets the mark does not look again" take/get_against_replace
+    fi
+    if wanted M13; then
+        swap src/table/remove.rs 'Link::slot(new).marked().raw(),' 'link.marked().raw(),'
+        swap src/map/insert.rs 'filled.release();
+                    // The new' 'if let Search::Absent { before } = shard.table.search(&shard.slab, place, |_| false, retire) { shard.table.add(before, number, filled.slot()); }
+                    filled.release();
+                    // The new'
+        mutant M13 "a replace that removes, then adds" take/get_against_replace
+    fi
+}
+
+if [[ ${1:-} != run ]]; then
+    # shellcheck source=ci/lib.sh
+    source "$(dirname "$0")/lib.sh"
+    SUMMARY+='|^mutant |^[0-9]+ mutants'
+    CI_STAGE_LIMIT=$((CI_STAGE_LIMIT > 3600 ? CI_STAGE_LIMIT : 3600))
+    stage "loom mutants" "ci/$(basename "$0")" run
+    exit
+fi
+
+shift
+only=("$@")
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
+export RUSTFLAGS="--cfg loom" CARGO_TERM_COLOR=never
+# Shared by all mutants, so that only the crate and its models are built anew.
+export CARGO_TARGET_DIR=${TARGET:-$root/target}/loom-mutants
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+tree=$work/tree logs=$work/logs
+mkdir "$tree" "$logs"
+tar -C "$root" --exclude=./.git --exclude='./*/target' --exclude=./target --exclude=./fuzz -cf - . |
+    tar -C "$tree" -xf - || die "cannot copy the tree"
+# The tree may be worked on meanwhile.
+cp -R "$tree/src" "$work/clean" || die "cannot copy the sources"
+declare -A passed=()
+touched=() planted=0 caught=0 name=
+mutants
+echo "$planted mutants, $caught caught"
+[[ $planted != 0 && $caught == "$planted" ]]

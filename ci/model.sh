@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Random operation sequences against a plain model, as shipped and with tiny sizes; stress.
+#   CI_SEQUENCES  sequences (100,000), a fifth of them with tiny sizes
+#   CI_STRESS     factor for the stress tests (1)
+source "$(dirname "$0")/lib.sh"
+
+export SEQUENCES=${CI_SEQUENCES:-100000} STRESS=${CI_STRESS:-1}
+
+as_shipped() {
+    SESSIONWHEEL_SEQUENCES=$SEQUENCES \
+        cargo test --release --package sessionwheel --test model -- --nocapture
+}
+
+tiny() {
+    export RUSTFLAGS="--cfg sessionwheel_tiny" CARGO_TARGET_DIR=$TARGET/tiny
+    SESSIONWHEEL_SEQUENCES=$((SEQUENCES / 5)) SESSIONWHEEL_STRESS=$STRESS \
+        cargo test --release --package sessionwheel \
+        --lib --test model --test stress --test flushes -- --nocapture
+}
+
+stress() {
+    SESSIONWHEEL_STRESS=$STRESS \
+        cargo test --release --package sessionwheel --test stress --test flushes -- --nocapture
+}
+export -f as_shipped tiny stress
+
+stage "property test, $SEQUENCES sequences" as_shipped
+stage "tiny sizes: unit, property, stress; $((SEQUENCES / 5)) sequences" tiny
+stage "stress × $STRESS" stress

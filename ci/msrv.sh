@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The oldest Rust that the crates promise to build with.
+source "$(dirname "$0")/lib.sh"
+
+oldest() {
+    local version
+    version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    toolchain "$version.0"
+    export CARGO_TARGET_DIR=$TARGET/msrv
+    cargo "+$version.0" check --package sessionwheel --package sessionwheel-rustls
+    cargo "+$version.0" check --package sessionwheel --no-default-features
+    echo "ci: builds with $(rustc "+$version.0" --version)"
+}
+export -f oldest
+
+stage "minimum Rust version" oldest

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# System packages: a C compiler to build with, and the programs that some tests talk to.
+source "$(dirname "$0")/lib.sh"
+
+packages() {
+    local wanted=()
+    has cc || wanted+=(gcc libc6-dev)
+    has openssl || wanted+=(openssl)
+    has python3 || wanted+=(python3)
+    has shellcheck || wanted+=(shellcheck)
+    [[ ${#wanted[@]} -gt 0 ]] || {
+        echo "ci: nothing is missing"
+        return
+    }
+    if [[ $(id -u) != 0 ]] || ! has apt-get; then
+        skip "cannot install ${wanted[*]}; stages that need them are skipped"
+    fi
+    apt-get update
+    apt-get install --yes --no-install-recommends "${wanted[@]}" ||
+        skip "no ${wanted[*]}; stages that need them are skipped"
+    echo "ci: installed ${wanted[*]}"
+}
+export -f packages
+
+stage "system packages" packages

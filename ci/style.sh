@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Format, lints, documentation, shell scripts.
+source "$(dirname "$0")/lib.sh"
+
+format() {
+    component rustfmt cargo fmt --version
+    cargo fmt --all --check
+    local dir
+    for dir in loom-tests fuzz; do
+        if [[ -f $dir/Cargo.toml ]]; then
+            (cd "$dir" && cargo fmt --all --check)
+        fi
+    done
+}
+
+clippy() {
+    component clippy cargo clippy --version
+    cargo clippy --workspace --all-targets -- --deny warnings
+}
+
+clippy_without_features() {
+    component clippy cargo clippy --version
+    cargo clippy --package sessionwheel --all-targets --no-default-features -- --deny warnings
+}
+
+# The crate under `--cfg loom`, and the models.
+clippy_loom() {
+    [[ -f loom-tests/Cargo.toml ]] || skip "there is no loom-tests/"
+    component clippy cargo clippy --version
+    export RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$TARGET/loom
+    cd loom-tests && cargo clippy --release --all-targets -- --deny warnings
+}
+
+documentation() {
+    RUSTDOCFLAGS="--deny warnings" \
+        cargo doc --no-deps --package sessionwheel --package sessionwheel-rustls
+}
+
+scripts() {
+    has shellcheck || skip "there is no shellcheck"
+    shellcheck --external-sources --source-path=SCRIPTDIR .ci/run ci/full ci/*.sh
+}
+export -f format clippy clippy_without_features clippy_loom documentation scripts
+
+stage "style: rustfmt" format
+stage "style: clippy" clippy
+stage "style: clippy, no default features" clippy_without_features
+stage "style: clippy, loom" clippy_loom
+stage "style: documentation" documentation
+stage "style: shellcheck" scripts

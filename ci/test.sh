@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The README's test command: unit, property, stress and documentation tests, rustls, real clients.
+source "$(dirname "$0")/lib.sh"
+
+readme_tests() {
+    local command="cargo test --workspace"
+    grep -qxF "$command" README.md || {
+        echo "README.md no longer says: $command"
+        return 1
+    }
+    $command
+}
+export -f readme_tests
+
+without_features() {
+    cargo test --package sessionwheel --no-default-features
+}
+export -f without_features
+
+stage "test: cargo test --workspace" readme_tests
+stage "test: no default features" without_features
