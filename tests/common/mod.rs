@@ -1,8 +1,14 @@
 //! What several tests need.
 #![allow(dead_code)] // each test uses its part
 
-use std::sync::Arc;
+pub mod arena;
+pub mod ledger;
+pub mod pair;
+
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 /// A value that is counted while it lives, and notices being dropped twice or read after that.
 #[derive(Debug)]
@@ -37,4 +43,74 @@ impl Drop for Counted {
         let before = self.live.fetch_sub(1, Relaxed);
         assert_ne!(before, 0, "more drops than values");
     }
+}
+
+/// Calls its function when it goes, by a panic or not.
+pub struct OnDrop<F: FnMut()>(pub F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Small random numbers, the same in every run (xorshift64*).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+/// By how much to multiply the number of operations of tests with threads.
+pub fn scale() -> usize {
+    std::env::var("SESSIONWHEEL_STRESS")
+        .ok()
+        .map_or(1, |n| n.parse().expect("a factor"))
+}
+
+/// Guards of one map hold back the garbage of all, so tests that count it run one by one.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Threads that may borrow. Unlike those of `std::thread::scope` they have ended completely, thread
+/// locals included, when [`scope`] returns: until then they may be pinned.
+pub struct Scope<'scope, 'env: 'scope> {
+    inner: &'scope thread::Scope<'scope, 'env>,
+    threads: RefCell<Vec<thread::ScopedJoinHandle<'scope, ()>>>,
+}
+
+impl<'scope> Scope<'scope, '_> {
+    pub fn spawn(&self, f: impl FnOnce() + Send + 'scope) {
+        self.threads.borrow_mut().push(self.inner.spawn(f));
+    }
+}
+
+pub fn scope<'env>(f: impl for<'scope> FnOnce(&Scope<'scope, 'env>)) {
+    thread::scope(|inner| {
+        let scope = Scope {
+            inner,
+            threads: RefCell::default(),
+        };
+        f(&scope);
+        for thread in scope.threads.into_inner() {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
 }

@@ -1,0 +1,312 @@
+//! What a maximum promises: room for so many, no more, and who leaves.
+
+mod common;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+
+use common::{Random, alone, scale};
+use sessionwheel::{ExpiringMap, MapBuilder, Reason, Timestamp};
+
+type Map = ExpiringMap<u64, u64>;
+
+fn at(nanos: u64) -> Timestamp {
+    Timestamp::from_nanos(nanos)
+}
+
+fn build(maximum: usize, shards: usize) -> Map {
+    let builder: MapBuilder<u64, u64> = ExpiringMap::builder();
+    builder
+        .maximum(Some(maximum))
+        .shards(shards)
+        .tick_bits(4)
+        .build()
+        .unwrap()
+}
+
+/// A map, and who has left it, in order.
+fn recorded(maximum: usize, shards: usize, tick_bits: u32) -> (Map, Arc<Mutex<Vec<u64>>>) {
+    let left = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&left);
+    let map = ExpiringMap::builder()
+        .maximum(Some(maximum))
+        .shards(shards)
+        .tick_bits(tick_bits)
+        .listener(move |key: &u64, _: &u64, reason| {
+            assert_eq!(reason, Reason::Evicted);
+            log.lock().unwrap().push(*key);
+        })
+        .build()
+        .unwrap();
+    (map, left)
+}
+
+#[test]
+fn a_map_of_maximum_n_takes_n_distinct_entries_on_any_number_of_threads_and_shards() {
+    let _alone = alone();
+    let (mut rounds, mut inserts) = (0, 0);
+    for threads in [1usize, 2, 4, 8] {
+        for shards in [1, 2, 16] {
+            for n in [1usize, 5, 16, 97, 256] {
+                for round in 0..4 * scale() {
+                    let map = build(n, shards);
+                    let start = Barrier::new(threads);
+                    common::scope(|scope| {
+                        for me in 0..threads {
+                            let (map, start) = (&map, &start);
+                            scope.spawn(move || {
+                                start.wait();
+                                for key in (me..n).step_by(threads) {
+                                    let deadline = at(10 + (key * 7 + round) as u64);
+                                    let done = map.insert(key as u64, 0, deadline, at(0));
+                                    assert_eq!(done.unwrap().evicted, 0);
+                                    assert!(map.len() <= n);
+                                }
+                            });
+                        }
+                    });
+                    assert_eq!((map.len(), map.stats().evicted), (n, 0));
+                    let one_more = map.insert(u64::MAX, 0, at(10), at(0)).unwrap();
+                    assert_eq!((one_more.evicted, one_more.replaced), (1, false));
+                    assert_eq!((map.len(), map.stats().evicted), (n, 1));
+                    rounds += 1;
+                    inserts += n;
+                }
+            }
+        }
+    }
+    println!("{rounds} rounds, {inserts} inserts into empty maps, none evicted or refused");
+}
+
+#[test]
+fn rooms_left_by_removals_are_found_by_every_shard() {
+    let _alone = alone();
+    let map = build(200, 16);
+    for key in 0..200 {
+        map.insert(key, 0, at(10), at(0)).unwrap();
+    }
+    for round in 1..50 {
+        for key in 0..200 {
+            assert!(map.remove(&((round - 1) * 200 + key)));
+            let done = map.insert(round * 200 + key, 0, at(10), at(0)).unwrap();
+            assert_eq!(done.evicted, 0);
+        }
+    }
+    assert_eq!((map.len(), map.stats().evicted), (200, 0));
+}
+
+#[test]
+fn a_surplus_leaves_in_steps_of_64_for_each_call_that_inserts_or_flushes() {
+    for shards in [1, 4] {
+        let (map, left) = recorded(1_000, shards, 4);
+        for key in 0..1_000 {
+            map.insert(key, 0, at(1_000 + key), at(0)).unwrap();
+        }
+        map.set_maximum(Some(300));
+        assert_eq!(
+            map.len(),
+            1_000,
+            "changing the maximum itself removes nothing"
+        );
+        let gone = || left.lock().unwrap().len();
+        for key in 0..100 {
+            map.get_with(&key, at(0), |_| ());
+            map.contains(&key, at(0));
+        }
+        assert_eq!(gone(), 0, "nor do lookups");
+
+        let (mut before, mut calls) = (1_000, 0);
+        for step in 0.. {
+            let (swept, added) = match step % 4 {
+                0 => (map.flush(at(0)).removed, 0),
+                1 => (map.flush_within(at(0), 10).removed, 0),
+                2 => {
+                    let done = map.insert(5_000 + step, 0, at(9_000), at(0)).unwrap();
+                    // The surplus, and one for the new entry's own room.
+                    assert_eq!(before + 1 - done.evicted, map.len());
+                    assert!(done.evicted <= 65);
+                    (0, 1)
+                }
+                _ => {
+                    let refused = map.insert(9, 0, at(0), at(1)).is_err();
+                    assert!(refused, "it pays all the same");
+                    (0, 0)
+                }
+            };
+            assert_eq!(swept, 0, "nothing has expired");
+            let now = map.len();
+            assert!(now <= before, "no insert goes beyond");
+            let surplus = (before - 300).min(64);
+            assert_eq!(before - now, surplus, "call {step}, {added} added");
+            before = now;
+            calls += 1;
+            if surplus == 0 {
+                break;
+            }
+        }
+        println!("{shards} shards: 700 left by {calls} calls");
+        assert_eq!(map.len(), 300);
+        assert_eq!(calls, 700_usize.div_ceil(64) + 1);
+    }
+}
+
+#[test]
+fn the_maximum_grows_and_shrinks_under_load() {
+    let _alone = alone();
+    const THREADS: usize = 4;
+    let changes = 150 * scale();
+    for shards in [1, 2, 16] {
+        let map = build(100, shards);
+        let running = AtomicUsize::new(1);
+        let (inserts, evicted) = (AtomicU64::new(0), AtomicU64::new(0));
+        let refused = AtomicU64::new(0);
+        let (time, failed) = (AtomicU64::new(0), AtomicUsize::new(0));
+        let (mut full, mut highest) = (0, 0);
+        common::scope(|scope| {
+            for me in 0..THREADS as u64 {
+                let (map, running, inserts, evicted) = (&map, &running, &inserts, &evicted);
+                let (time, failed, refused) = (&time, &failed, &refused);
+                scope.spawn(move || {
+                    let _failed = common::OnDrop(|| {
+                        failed.fetch_add(thread::panicking().into(), Relaxed);
+                    });
+                    let mut random = Random::new(me);
+                    let mut key = me;
+                    while running.load(Relaxed) != 0 {
+                        key += THREADS as u64;
+                        let now = time.fetch_add(1, Relaxed);
+                        let deadline = at(now + 50 + random.below(5_000));
+                        let done = map.insert(key, key, deadline, at(now));
+                        if let Ok(done) = done {
+                            inserts.fetch_add(1, Relaxed);
+                            evicted.fetch_add(done.evicted as u64, Relaxed);
+                        } else {
+                            refused.fetch_add(1, Relaxed);
+                        }
+                        if key % 5 == 0 {
+                            map.remove(&key.saturating_sub(random.below(100)));
+                        }
+                    }
+                });
+            }
+            let _ends = common::OnDrop(|| running.store(0, Relaxed));
+            let mut random = Random::new(99);
+            for _ in 0..changes {
+                let maximum = 1 + random.below(400) as usize;
+                map.set_maximum(Some(maximum));
+                let before = inserts.load(Relaxed);
+                while inserts.load(Relaxed) < before + 30 && failed.load(Relaxed) == 0 {
+                    thread::yield_now();
+                }
+                let len = map.len();
+                full += usize::from(len == maximum);
+                highest = highest.max(len);
+            }
+        });
+        let (inserts, evicted) = (inserts.into_inner(), evicted.into_inner());
+        let stats = map.stats();
+        println!(
+            "{shards} shards: {inserts} inserts, {evicted} evicted, full {full} times, {highest} at most"
+        );
+        assert!(inserts > 0 && evicted > 0 && full > 0);
+        let made_room = stats.evicted + stats.expired;
+        // A refused insert may have removed 64 of a surplus before, and says nothing of them.
+        let unsaid = made_room
+            .checked_sub(evicted)
+            .expect("each eviction has one owner");
+        assert!(
+            unsaid <= 64 * refused.into_inner(),
+            "{unsaid} too many have left"
+        );
+        assert_eq!(stats.live + made_room + stats.removed, inserts);
+        let guard = map.pin();
+        assert_eq!(map.iter(&guard).count(), map.len());
+        // What was promised at rest holds again.
+        map.clear();
+        map.set_maximum(Some(77));
+        for key in 0..77 {
+            assert_eq!(map.insert(key, 0, at(10), at(0)).unwrap().evicted, 0);
+        }
+        assert_eq!(map.insert(99, 0, at(10), at(0)).unwrap().evicted, 1);
+    }
+}
+
+#[test]
+fn up_to_64_entries_the_victim_is_exactly_the_one_that_expires_first() {
+    let mut evictions = 0;
+    for (tick_bits, span) in [(0, 100), (4, 1_000), (30, 1_000), (2, 1 << 40)] {
+        for maximum in [1usize, 2, 33, 64] {
+            let (map, left) = recorded(maximum, 1, tick_bits);
+            let mut random = Random::new(maximum as u64);
+            let mut there: Vec<(u64, u64)> = Vec::new();
+            for key in 0..400 {
+                let deadline = match random.below(5) {
+                    0 => u64::MAX,
+                    _ => 1 + random.below(span),
+                };
+                map.insert(key, 0, at(deadline), at(0)).unwrap();
+                if there.len() == maximum {
+                    let victim = left.lock().unwrap().pop().expect("one had to go");
+                    let first = there.iter().map(|(d, _)| *d).min().unwrap();
+                    assert!(there.contains(&(first, victim)), "{victim} of {there:?}");
+                    there.retain(|(_, k)| *k != victim);
+                    evictions += 1;
+                }
+                assert!(left.lock().unwrap().is_empty());
+                there.push((deadline, key));
+                // Deadlines also change.
+                if key % 3 == 0 {
+                    let (old, k) =
+                        &mut there[random.below(key.min(maximum as u64)) as usize % maximum];
+                    *old = 1 + random.below(span);
+                    assert!(map.retime(k, at(*old), at(0)));
+                }
+            }
+        }
+    }
+    println!("{evictions} evictions, each of the first to expire");
+}
+
+#[cfg_attr(sessionwheel_tiny, ignore = "a level has four ticks there, not 64")]
+#[test]
+fn beyond_64_entries_the_victim_expires_within_a_tick_of_the_first() {
+    const TICK: u32 = 10;
+    let (map, left) = recorded(1_000, 1, TICK);
+    let mut random = Random::new(5);
+    let mut there = std::collections::HashMap::new();
+    let (mut exact, mut worst) = (0, 0);
+    for key in 0..6_000u64 {
+        // All ticks lie within the wheel's first level.
+        let deadline = random.below(60 << TICK);
+        map.insert(key, 0, at(deadline), at(0)).unwrap();
+        if let Some(victim) = left.lock().unwrap().pop() {
+            let first: u64 = *there.values().min().unwrap();
+            let had: u64 = there.remove(&victim).unwrap();
+            let late = (had >> TICK) - (first >> TICK);
+            exact += u64::from(late == 0);
+            worst = worst.max(late);
+        }
+        there.insert(key, deadline);
+    }
+    println!("{exact} of 5000 in the first tick, the worst {worst} ticks after it");
+    assert_eq!(worst, 0);
+}
+
+#[test]
+fn entries_that_never_expire_can_be_evicted() {
+    for (shards, maximum) in [(1, 1), (1, 64), (1, 300), (16, 300)] {
+        let (map, left) = recorded(maximum, shards, 30);
+        let n = maximum as u64;
+        for key in 0..4 * n {
+            let done = map.insert(key, 0, Timestamp::NEVER, at(0)).unwrap();
+            assert_eq!(done.evicted, usize::from(key >= n));
+        }
+        assert_eq!(map.next_expiry(), None);
+        assert_eq!(map.flush(Timestamp::NEVER).removed, 0);
+        let mut gone = left.lock().unwrap().clone();
+        gone.sort_unstable();
+        gone.dedup();
+        assert_eq!((gone.len(), map.len()), (3 * maximum, maximum));
+    }
+}

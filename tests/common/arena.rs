@@ -1,0 +1,221 @@
+//! A map that threads fall upon with everything at once, its ledger, and who is inside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+
+use sessionwheel::{ExpiringMap, InsertError, Timestamp};
+
+use super::ledger::Ledger;
+use super::{Counted, Random};
+
+pub const KEYS: u64 = 96;
+
+pub fn at(nanos: u64) -> Timestamp {
+    Timestamp::from_nanos(nanos)
+}
+
+/// Which threads are inside an operation: odd while one is.
+pub struct Presence(Vec<AtomicU64>);
+
+impl Presence {
+    pub fn new(threads: usize) -> Self {
+        Self((0..threads).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub fn inside<R>(&self, me: usize, f: impl FnOnce() -> R) -> R {
+        self.0[me].fetch_add(1, SeqCst);
+        let result = f();
+        self.0[me].fetch_add(1, SeqCst);
+        result
+    }
+
+    /// The same, and whether another thread was inside an operation meanwhile.
+    pub fn watch<R>(&self, me: usize, f: impl FnOnce() -> R) -> (R, bool) {
+        let look = || -> Vec<u64> { self.0.iter().map(|p| p.load(SeqCst)).collect() };
+        let before = look();
+        let result = self.inside(me, f);
+        let after = look();
+        let overlap = (0..before.len())
+            .any(|other| other != me && (before[other] % 2 == 1 || before[other] != after[other]));
+        (result, overlap)
+    }
+}
+
+#[derive(Default, Debug)]
+pub struct Seen {
+    pub operations: AtomicU64,
+    pub hits: AtomicU64,
+    pub taken: AtomicU64,
+    pub removed: AtomicU64,
+    pub retimed: AtomicU64,
+    pub refused: AtomicU64,
+    pub flushes: AtomicU64,
+    pub flushes_among_others: AtomicU64,
+    pub stopped_flushes: AtomicU64,
+    pub clears: AtomicU64,
+    pub iterated: AtomicU64,
+    pub raised: AtomicU64,
+    pub lowered: AtomicU64,
+}
+
+pub fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+pub struct Arena {
+    pub map: ExpiringMap<u64, Counted>,
+    pub ledger: Arc<Ledger>,
+    pub now: AtomicU64,
+    pub presence: Presence,
+    pub seen: Seen,
+}
+
+impl Arena {
+    pub fn new(threads: usize, values: usize, shards: usize, maximum: Option<usize>) -> Self {
+        let ledger = Ledger::new(values);
+        let books = Arc::clone(&ledger);
+        let map = ExpiringMap::builder()
+            .maximum(maximum)
+            .shards(shards)
+            .tick_bits(2)
+            .listener(move |_: &u64, value: &Counted, reason| books.left(value, reason))
+            .build()
+            .unwrap();
+        Self {
+            map,
+            ledger,
+            now: AtomicU64::new(0),
+            presence: Presence::new(threads),
+            seen: Seen::default(),
+        }
+    }
+
+    pub fn now(&self) -> u64 {
+        self.now.load(Relaxed)
+    }
+
+    pub fn insert(&self, number: usize, key: u64, lifetime: u64) {
+        let now = self.now();
+        let value = self.ledger.value(number);
+        match self.map.insert(key, value, at(now + lifetime), at(now)) {
+            Ok(_) => self.ledger.inserted(),
+            Err(InsertError::Full(k, value)) => {
+                assert_eq!((k, value.number()), (key, number as u64), "handed back");
+                count(&self.seen.refused);
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// One operation of thread `me`; `number` is for the value it may insert.
+    fn step(&self, me: usize, number: usize, random: &mut Random) {
+        let Self { map, seen, .. } = self;
+        let key = random.below(KEYS);
+        let now = self.now();
+        count(&seen.operations);
+        match random.below(100) {
+            0..40 => self
+                .presence
+                .inside(me, || self.insert(number, key, random.below(120))),
+            40..55 => self.presence.inside(me, || {
+                let guard = map.pin();
+                if let Some(entry) = map.get_entry(&key, at(now), &guard) {
+                    assert_eq!(*entry.key(), key);
+                    assert!(entry.deadline() >= at(now), "expired, and found");
+                    entry.value().number();
+                    count(&seen.hits);
+                }
+            }),
+            55..65 => self.presence.inside(me, || {
+                let guard = map.pin();
+                if let Some(value) = map.take(&key, at(now), &guard) {
+                    self.ledger.taken(value);
+                    count(&seen.taken);
+                }
+            }),
+            65..70 => self.presence.inside(me, || {
+                if map.remove(&key) {
+                    count(&seen.removed);
+                }
+            }),
+            70..80 => self.presence.inside(me, || {
+                let to = match random.below(8) {
+                    0 => Timestamp::NEVER,
+                    _ => at(now + random.below(200)),
+                };
+                if map.retime(&key, to, at(now)) {
+                    count(&seen.retimed);
+                }
+            }),
+            80..88 => {
+                self.now.fetch_add(random.below(8), Relaxed);
+            }
+            88..93 => {
+                let early = random.below(30);
+                let flush = || map.flush(at(now.saturating_sub(early)));
+                let (_, overlap) = self.presence.watch(me, flush);
+                count(&seen.flushes);
+                seen.flushes_among_others.fetch_add(overlap.into(), Relaxed);
+            }
+            93..97 => {
+                let budget = random.below(20) as usize;
+                let swept = self
+                    .presence
+                    .inside(me, || map.flush_within(at(now), budget));
+                assert!(swept.visited <= budget);
+                seen.stopped_flushes
+                    .fetch_add(swept.remaining.into(), Relaxed);
+            }
+            97..99 => self.presence.inside(me, || {
+                let guard = map.pin();
+                let met = map.iter(&guard).inspect(|e| {
+                    e.value().number();
+                });
+                seen.iterated.fetch_add(met.count() as u64, Relaxed);
+            }),
+            _ if random.below(8) == 0 => {
+                self.presence.inside(me, || map.clear());
+                count(&seen.clears);
+            }
+            _ => {
+                map.next_expiry();
+                map.reclaim();
+            }
+        }
+    }
+
+    pub fn run(&self, me: usize, operations: usize) {
+        let mut random = Random::new(me as u64 + 1);
+        for i in 0..operations {
+            self.step(me, me * operations + i, &mut random);
+        }
+    }
+
+    pub fn finish(self, rare: &[&str]) {
+        let Self {
+            map, ledger, seen, ..
+        } = self;
+        println!("{seen:?} {:?}", map.stats());
+        let all = format!("{seen:?} {:?}", map.stats());
+        for name in rare {
+            assert!(!all.contains(&format!(" {name}: 0")), "{name}: {all}");
+        }
+        ledger.close(&map);
+        drop(map);
+        assert_eq!(ledger.live(), 0);
+    }
+}
+
+pub const RARE: [&str; 11] = [
+    "hits",
+    "taken",
+    "removed",
+    "retimed",
+    "flushes_among_others",
+    "stopped_flushes",
+    "clears",
+    "iterated",
+    "expired",
+    "evicted",
+    "replaced",
+];
