@@ -106,13 +106,19 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let mut guard = reclaim::pin();
         let opened = shard.wheel.open(at, &guard, || budget.pay());
         let mut batch = Batch::new(self, index, &mut guard);
-        let finished = shard.wheel.sweep(|number| {
+        let bounded = before != usize::MAX;
+        let look = |number| {
             if budget.pay() {
                 batch.look(number, at)
             } else {
                 Look::Stop
             }
-        });
+        };
+        let finished = if bounded {
+            shard.wheel.sweep_in_turn(at, look)
+        } else {
+            shard.wheel.sweep(look)
+        };
         batch.settle();
         let removed = batch.removed;
         drop(batch);

@@ -86,6 +86,11 @@ impl Moment {
         Self(now.as_nanos().min(LAST + 1) + SHIFT)
     }
 
+    #[inline]
+    pub(crate) fn raw(self) -> u64 {
+        self.0
+    }
+
     /// The last tick in which a deadline can lie that has passed.
     #[inline]
     pub(crate) fn last_due_tick(self, tick_bits: u32) -> u64 {

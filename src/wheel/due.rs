@@ -6,10 +6,12 @@
 //!
 //! Ground rules: as for every stamped word, on every level, and setting goes from below upwards.
 
+use std::ops::Range;
+
 use super::stamped::{Look, Part, Stamped, WIDTH, WIDTH_BITS, lower, ones, raise, sweep_word};
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(loom))]
 mod levels {
@@ -33,8 +35,8 @@ pub(crate) struct DueSet {
     words: levels::Words,
     middle: levels::Middle,
     roots: levels::Roots,
-    /// The word at which the last sweep stopped, or 0.
-    resume: AtomicU64,
+    /// The slot at which the last sweep stopped, or 0.
+    resume: AtomicU32,
 }
 
 impl DueSet {
@@ -43,7 +45,7 @@ impl DueSet {
             words: Segments::new(),
             middle: Segments::new(),
             roots: Segments::new(),
-            resume: AtomicU64::new(0),
+            resume: AtomicU32::new(0),
         }
     }
 
@@ -84,50 +86,58 @@ impl DueSet {
     /// One pass over the set, from where the last one stopped. `false` if `look` stopped it.
     pub(super) fn sweep(&self, mut look: impl FnMut(SlotNumber) -> Look) -> bool {
         // Relaxed: only a place to begin.
-        let resume = self.resume.load(Ordering::Relaxed) as u32;
-        let passes = [(resume, u32::MAX), (0, resume)];
-        for (from, to) in passes {
-            if let Err(stopped) = self.sweep_words(from, to, &mut look) {
-                self.resume.store(u64::from(stopped), Ordering::Relaxed);
-                return false;
-            }
+        let resume = self.resume.load(Ordering::Relaxed);
+        let stopped = self
+            .sweep_range(resume..SlotNumber::MAX, &mut look)
+            .or_else(|| self.sweep_range(0..resume, &mut look));
+        let next = stopped.unwrap_or(0);
+        if next != resume {
+            self.resume.store(next, Ordering::Relaxed);
         }
-        if resume != 0 {
-            self.resume.store(0, Ordering::Relaxed);
-        }
-        true
+        stopped.is_none()
     }
 
-    /// Sweeps the words `from..to`. An error is the word where it stopped.
-    fn sweep_words(
+    /// Looks at the slots of a range. If `look` stops it: the slot at which it did.
+    pub(super) fn sweep_range(
         &self,
-        from: u32,
-        to: u32,
-        look: &mut impl FnMut(SlotNumber) -> Look,
-    ) -> Result<(), u32> {
-        let mut stopped = 0;
-        for (index, root) in self.roots.allocated(from >> (2 * WIDTH_BITS)) {
-            if index << (2 * WIDTH_BITS) >= to {
+        range: Range<SlotNumber>,
+        mut look: impl FnMut(SlotNumber) -> Look,
+    ) -> Option<SlotNumber> {
+        let mut stopped = None;
+        let mut look = |slot| {
+            let seen = look(slot);
+            if seen == Look::Stop {
+                stopped = Some(slot);
+            }
+            seen
+        };
+        let (first, last) = (range.start >> WIDTH_BITS, range.end >> WIDTH_BITS);
+        for (index, root) in self.roots.allocated(first >> (2 * WIDTH_BITS)) {
+            if index > last >> (2 * WIDTH_BITS) {
                 break;
             }
             let part = descend(root, index, |middle| {
                 let word = self.middle.at(middle);
                 descend(word, middle, |word| {
-                    if word < from || word >= to {
+                    let wanted = part_of_word(&range, word);
+                    if wanted == 0 {
                         return Part::Occupied;
                     }
-                    let part = sweep_word(self.words.at(word), word << WIDTH_BITS, look);
-                    if part == Part::Stopped {
-                        stopped = word;
-                    }
-                    part
+                    sweep_word(self.words.at(word), word << WIDTH_BITS, wanted, &mut look)
                 })
             });
             if part == Part::Stopped {
-                return Err(stopped);
+                break;
             }
         }
-        Ok(())
+        stopped
+    }
+
+    /// Changes whenever a slot is added.
+    pub(super) fn version(&self) -> u64 {
+        self.roots
+            .allocated(0)
+            .fold(0, |sum, (_, root)| sum + Stamped::load(root).stamp())
     }
 
     /// Calls `visit` with every slot in the set until it says no. Clears nothing.
@@ -147,6 +157,15 @@ impl DueSet {
         }
         true
     }
+}
+
+/// The bits of a word that stand for slots of a range.
+fn part_of_word(range: &Range<SlotNumber>, word: u32) -> u32 {
+    let first = word << WIDTH_BITS;
+    let from = range.start.saturating_sub(first).min(WIDTH);
+    let to = range.end.saturating_sub(first).min(WIDTH);
+    let below = |bit: u32| u32::MAX.checked_shr(WIDTH - bit).unwrap_or(0);
+    below(to) & !below(from)
 }
 
 /// Goes through the words below `word` and clears the bits of those found empty.

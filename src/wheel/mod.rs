@@ -26,12 +26,14 @@
 //! - An object found in the way of a later round is moved out likewise, by whoever finds it.
 
 mod due;
+mod pass;
 mod stamped;
 mod tick;
 
 use std::ptr;
 
 use due::DueSet;
+use pass::Pass;
 pub(crate) use stamped::Look;
 use tick::Tick;
 
@@ -79,6 +81,7 @@ pub(crate) struct Wheel {
     /// Level by level.
     positions: Box<[AtomicPtr<Tick>]>,
     due: DueSet,
+    pass: Pass,
 }
 
 impl Wheel {
@@ -94,6 +97,7 @@ impl Wheel {
                 .map(|_| AtomicPtr::new(ptr::null_mut()))
                 .collect(),
             due: DueSet::new(),
+            pass: Pass::new(),
         }
     }
 
@@ -229,6 +233,12 @@ impl Wheel {
         self.due.sweep(look)
     }
 
+    /// A part of a pass over the due set, for looks that remove what has expired at `at`. `true` if
+    /// the whole set has now been looked at, by this call and those before it.
+    pub(crate) fn sweep_in_turn(&self, at: Moment, look: impl FnMut(SlotNumber) -> Look) -> bool {
+        self.pass.sweep(&self.due, at, look)
+    }
+
     /// The tick a deadline lies in.
     pub(crate) fn tick_of(&self, deadline: Deadline) -> u64 {
         deadline.tick(self.tick_bits)
@@ -243,18 +253,20 @@ impl Wheel {
 
     /// Whether a flush at `at` would find anything to do beyond moving the cursor.
     pub(crate) fn has_due(&self, at: Moment) -> bool {
-        if !self.due.is_empty() {
-            return true;
-        }
+        let cursor = self.cursor.load(Ordering::Acquire);
         let done = self.done.load(Ordering::Acquire);
-        if done < self.cursor.load(Ordering::Acquire) {
+        if done < cursor || !self.due.is_empty() {
             return true;
         }
         let target = self.target(at);
-        (0..self.levels()).any(|level| {
+        let hinted = (0..self.levels()).any(|level| {
             self.numbers(level, done, target)
                 .any(|number| self.begins(level, number).is_some_and(|b| b <= target))
-        })
+        });
+        // Another flush may have moved something to the due set behind our back, after we had looked
+        // there. It has moved the cursor before, and where we found its object gone (AcqRel there,
+        // Acquire here) that is visible.
+        hinted || self.cursor.load(Ordering::Acquire) != cursor
     }
 
     /// The first tick of the object at a position.

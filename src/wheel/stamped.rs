@@ -30,8 +30,12 @@ impl Stamped {
         self.0 as u32
     }
 
+    pub(super) fn stamp(self) -> u64 {
+        self.0 >> WIDTH
+    }
+
     fn with(self, bits: u32) -> Self {
-        let stamp = (self.0 >> WIDTH).wrapping_add(1) & u64::from(u32::MAX);
+        let stamp = self.stamp().wrapping_add(1) & u64::from(u32::MAX);
         Self((stamp << WIDTH) | u64::from(self.bits() | bits))
     }
 
@@ -86,17 +90,19 @@ pub(super) enum Part {
     Stopped,
 }
 
-/// Looks at the slots of one word, from `first` on, then clears the bits that are finished.
+/// Looks at the slots of one word, from `first` on, as far as `wanted`, then clears the bits that
+/// are finished.
 pub(super) fn sweep_word(
     word: &AtomicU64,
     first: SlotNumber,
+    wanted: u32,
     look: &mut impl FnMut(SlotNumber) -> Look,
 ) -> Part {
     loop {
         let seen = Stamped::load(word);
         let mut finished = 0;
         let mut stopped = false;
-        for bit in ones(seen.bits()) {
+        for bit in ones(seen.bits() & wanted) {
             match look(first | bit) {
                 Look::Finished => finished |= 1 << bit,
                 Look::Stay => {}

@@ -100,7 +100,7 @@ impl Tick {
             let page = unsafe { &*page };
             for (i, word) in page.0.iter().enumerate() {
                 let first = (index * PAGE_WORDS + i as u32) << WIDTH_BITS;
-                if sweep_word(word, first, &mut look) == Part::Stopped {
+                if sweep_word(word, first, u32::MAX, &mut look) == Part::Stopped {
                     self.scan.store(index, Ordering::Relaxed);
                     return;
                 }
