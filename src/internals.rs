@@ -38,7 +38,28 @@ impl Wheel {
         })
     }
 
+    /// The search for a victim: `stale` says whether a hint in a tick may go.
+    pub fn search(&self, stale: impl FnMut(u32) -> bool, _guard: &Guard) {
+        self.0.visit(&mut Search(stale));
+    }
+
     pub fn is_due_place(&self, deadline: Timestamp) -> bool {
         self.0.is_due_place(Deadline::new(deadline))
+    }
+}
+
+struct Search<F>(F);
+
+impl<F: FnMut(u32) -> bool> wheel::Visitor for Search<F> {
+    fn slot(&mut self, slot: u32, _last: u64) -> Look {
+        if (self.0)(slot) {
+            Look::Finished
+        } else {
+            Look::Stay
+        }
+    }
+
+    fn group(&mut self) -> bool {
+        true
     }
 }

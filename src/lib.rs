@@ -105,6 +105,7 @@ pub mod cache;
 #[cfg(doc)]
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
+mod contain;
 mod geometry;
 #[cfg(any(loom, fuzzing))]
 #[doc(hidden)]

@@ -8,10 +8,10 @@
 //! - A panic is caught and counted; the events behind it are delivered all the same.
 
 use std::cell::RefCell;
-use std::panic::{self, AssertUnwindSafe};
 
 use super::core::Core;
 use super::types::Reason;
+use crate::contain::contain;
 use crate::reclaim::Guard;
 use crate::slab::SlotNumber;
 use crate::sync::thread_local;
@@ -136,15 +136,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let slot = shard.slab.slot(event.slot);
         // SAFETY: this thread removed the entry and has been pinned since: nested removals are
         // delivered by the outermost call, whose guard spans them.
-        let told = unsafe {
-            slot.with_body(|key, value| {
-                panic::catch_unwind(AssertUnwindSafe(|| listener(key, value, event.reason)))
-            })
-        };
-        if let Err(payload) = told {
+        let told =
+            unsafe { slot.with_body(|key, value| contain(|| listener(key, value, event.reason))) };
+        if told.is_none() {
             shard.counters.listener_panic();
-            // Its own Drop might panic as well.
-            std::mem::forget(payload);
         }
     }
 }

@@ -6,6 +6,8 @@
 //!   caller does not return before every item taken has been reported. A helper that comes later
 //!   finds no item and touches nothing but the job itself.
 
+#[cfg(all(feature = "rayon", not(loom)))]
+use crate::contain::contain;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, thread};
 
@@ -45,13 +47,11 @@ impl Helpers {
         Self {
             spawn: Some(Box::new(|wanted, task| {
                 // The pool is built at first use, which fails where threads cannot be started.
-                let ask = std::panic::AssertUnwindSafe(|| {
+                contain(|| {
                     for _ in 0..wanted.min(rayon_core::current_num_threads()) {
                         rayon_core::spawn(task());
                     }
                 });
-                let asked = std::panic::catch_unwind(ask);
-                drop(asked);
             })),
         }
     }

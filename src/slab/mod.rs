@@ -22,8 +22,8 @@ pub(crate) use life::Life;
 pub(crate) use link::{Link, SlotNumber, Target};
 
 use std::mem::{self, MaybeUninit};
-use std::panic::{self, AssertUnwindSafe};
 
+use crate::contain::contain;
 use crate::geometry::{FIRST_BITS, MAX_SLOTS, SEGMENTS};
 use crate::segments::{Blank, Segments};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -304,13 +304,9 @@ impl<K, V> Slab<K, V> {
             if mem::needs_drop::<Body<K, V>>() {
                 // SAFETY: the body is there (life says so to our caller) and nobody else can
                 // reach it.
-                let dropped = panic::catch_unwind(AssertUnwindSafe(|| unsafe {
-                    (*body).assume_init_drop();
-                }));
-                if let Err(payload) = dropped {
+                let dropped = contain(|| unsafe { (*body).assume_init_drop() });
+                if dropped.is_none() {
                     self.drop_panics.fetch_add(1, Ordering::Relaxed);
-                    // Its own Drop might panic as well.
-                    mem::forget(payload);
                 }
             }
             // SAFETY: `body` is valid for writes and uninitialised from here on. Wiped, so that a
