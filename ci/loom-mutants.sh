@@ -136,6 +136,10 @@ mutants() {
             'let mut seen = Stamped(word.load(Ordering::Relaxed)); if seen.bits() & bits == bits { return; }'
         mutant M4 "a due bit that is set is not set again" sweep/insert_against_sweep
     fi
+    if wanted M3b; then
+        swap $stamped '.wrapping_add(1)' '.wrapping_add(0)'
+        mutant M3b "the same, seen by a search" hint/hint_on_a_stale_bit_against_a_search
+    fi
     if wanted M5; then
         swap src/slab/mod.rs 'Life::from_raw(self.life.load(Ordering::Acquire)) == Life::LINKED' 'true'
         mutant M5 "no look at the life word" sweep/sweep_against_a_held_slot

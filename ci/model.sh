@@ -15,7 +15,7 @@ tiny() {
     export RUSTFLAGS="--cfg sessionwheel_tiny" CARGO_TARGET_DIR=$TARGET/tiny
     SESSIONWHEEL_SEQUENCES=$((SEQUENCES / 5)) SESSIONWHEEL_STRESS=$STRESS \
         cargo test --release --package sessionwheel \
-        --lib --test model --test stress --test flushes -- --nocapture
+        --lib --test model --test stress --test flushes --test capacity -- --nocapture
 }
 
 stress() {

@@ -1,0 +1,260 @@
+//! Hint against open, on the wheel alone: invariant W. Once a hint has returned, its slot's bit
+//! stands where the next opener and sweeper find it, whatever the others were doing.
+//!
+//! The wheel knows no entries. Where a model needs the life word that a sweep asks, a flag stands
+//! in for it.
+#![cfg(loom)]
+
+use std::sync::Arc;
+
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use sessionwheel::internals::Wheel;
+use sessionwheel::pin;
+use sessionwheel_loom_tests::{TICK_BITS, after, check, tick};
+
+/// The slot whose hint must not be lost, and another one.
+const SLOT: u32 = 1;
+const OTHER: u32 = 2;
+
+struct Model {
+    wheel: Wheel,
+    /// What `Slot::is_live` would say of `SLOT`.
+    live: AtomicBool,
+    /// The tick in which `SLOT` expires.
+    due: u64,
+}
+
+impl Model {
+    fn new(due: u64) -> Self {
+        Self {
+            wheel: Wheel::new(TICK_BITS, tick(0)),
+            live: AtomicBool::new(false),
+            due,
+        }
+    }
+
+    fn hint(&self, slot: u32, number: u64) {
+        self.wheel.hint(slot, tick(number), &pin());
+    }
+
+    /// As an insert does: linked, then hinted.
+    fn insert(&self) {
+        let guard = pin();
+        self.live.store(true, Ordering::Release);
+        self.wheel.hint(SLOT, tick(self.due), &guard);
+    }
+
+    /// One flush at the end of a tick: whether it found the slot live and due. What is live and
+    /// not due is hinted elsewhere before its bit goes.
+    fn flush(&self, number: u64) -> bool {
+        let guard = pin();
+        let mut found = false;
+        assert!(self.wheel.open(after(number), &guard));
+        self.wheel.sweep(|slot| {
+            if slot != SLOT || !self.live.load(Ordering::Acquire) {
+                return true;
+            }
+            if self.due <= number {
+                found = true;
+                return true;
+            }
+            if self.wheel.is_due_place(tick(self.due)) {
+                return false;
+            }
+            self.wheel.hint(SLOT, tick(self.due), &guard);
+            true
+        });
+        found
+    }
+}
+
+/// Two threads on a model that is set up first; at the end one more flush when the slot is due.
+/// Somebody has to find it.
+fn found_by_somebody(
+    name: &str,
+    model: impl Fn() -> Model + Send + Sync + 'static,
+    one: impl Fn(&Model) -> bool + Copy + Send + Sync + 'static,
+    other: impl Fn(&Model) -> bool + Copy + Send + Sync + 'static,
+) {
+    check(name, 3, move || {
+        let model = Arc::new(model());
+        let beside = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || other(&model))
+        };
+        let mine = one(&model);
+        let theirs = beside.join().unwrap();
+        assert!(
+            mine || theirs || model.flush(model.due),
+            "the hint is lost: nobody finds the slot"
+        );
+    });
+}
+
+fn insert(model: &Model) -> bool {
+    model.insert();
+    false
+}
+
+/// At stake: the opener reads the bits before this one is set, the hint reads the cursor before it
+/// moves, and nobody ever looks at the slot.
+#[test]
+fn hint_against_open() {
+    let model = || {
+        let model = Model::new(1);
+        model.hint(OTHER, 1); // the tick and its page are there
+        model
+    };
+    let open = |model: &Model| model.flush(1);
+    found_by_somebody("hint_against_open", model, insert, open);
+}
+
+/// The same where tick and page are made by the hint while the opener comes by.
+#[test]
+fn hint_in_a_new_tick_against_open() {
+    let model = || {
+        let model = Model::new(1);
+        model.hint(OTHER, 2); // so that the cursor may go beyond tick 1
+        model
+    };
+    let open = |model: &Model| model.flush(2);
+    found_by_somebody("hint_in_a_new_tick_against_open", model, insert, open);
+}
+
+/// At stake: an earlier tenant has left the bit set, so the hint writes nothing. The sweep that
+/// the bit leads to may still see the slot as it was before, and clear it.
+#[test]
+fn hint_on_a_set_bit_against_open() {
+    let model = || {
+        let model = Model::new(1);
+        model.hint(SLOT, 1);
+        model
+    };
+    let open = |model: &Model| model.flush(1);
+    found_by_somebody("hint_on_a_set_bit_against_open", model, insert, open);
+}
+
+/// The same with a search for a victim, which clears the bits that it finds stale in a tick: not
+/// one that is set again after it has looked at the slot.
+#[test]
+fn hint_on_a_stale_bit_against_a_search() {
+    let model = || {
+        let model = Model::new(1);
+        model.hint(SLOT, 1);
+        model
+    };
+    let search = |model: &Model| {
+        let guard = pin();
+        let stale = |slot| slot == SLOT && !model.live.load(Ordering::Acquire);
+        model.wheel.search(stale, &guard);
+        drop(guard);
+        model.flush(1)
+    };
+    found_by_somebody(
+        "hint_on_a_stale_bit_against_a_search",
+        model,
+        insert,
+        search,
+    );
+}
+
+/// The same with the bit in the due set already: to set it again must move the stamp.
+#[test]
+fn hint_on_a_due_bit_against_sweep() {
+    let model = || {
+        let model = Model::new(0);
+        model.hint(SLOT, 0);
+        model
+    };
+    let open = |model: &Model| model.flush(0);
+    found_by_somebody("hint_on_a_due_bit_against_sweep", model, insert, open);
+}
+
+/// At stake: a hint on the upper level, for tick 5, while the cursor comes to tick 4 and the upper
+/// level's span is handed down.
+#[test]
+fn hint_against_a_change_of_level() {
+    let model = || {
+        let model = Model::new(5);
+        model.hint(OTHER, 5);
+        model
+    };
+    let open = |model: &Model| model.flush(4);
+    found_by_somebody("hint_against_a_change_of_level", model, insert, open);
+}
+
+/// At stake: a sweep finds the slot in the due set before its time and hints it a level below,
+/// while another flush comes to exactly that tick.
+#[test]
+fn cascade_against_open() {
+    let model = || {
+        let model = Model::new(5);
+        model.insert();
+        let guard = pin();
+        assert!(model.wheel.open(after(4), &guard));
+        drop(guard);
+        model
+    };
+    let early = |model: &Model| model.flush(4);
+    let late = |model: &Model| model.flush(5);
+    found_by_somebody("cascade_against_open", model, early, late);
+}
+
+/// At stake: time jumps over all levels at once while the hint is on its way.
+#[test]
+fn hint_against_a_jump() {
+    let model = || {
+        let model = Model::new(6);
+        model.hint(OTHER, 15);
+        model
+    };
+    let jump = |model: &Model| model.flush(15);
+    found_by_somebody("hint_against_a_jump", model, insert, jump);
+}
+
+/// At stake: an opener was stopped half-way, so the position of tick 5 still holds tick 1. Who
+/// hints there has to move that out, and may miss the bit that a third one is about to set in it,
+/// unless that third one sees the cursor.
+#[test]
+fn hint_in_a_tick_that_a_later_round_moves_out() {
+    check("hint_in_a_tick_that_a_later_round_moves_out", 2, || {
+        let model = Arc::new(Model::new(1));
+        model.hint(OTHER, 1);
+        model.hint(OTHER, 5);
+        let steps: [fn(&Model); 3] = [
+            |model| model.wheel.open_and_stop(after(4), &pin()),
+            |model| model.hint(OTHER, 5),
+            Model::insert,
+        ];
+        // All on threads of their own: the main thread's wait costs no preemption.
+        let threads = steps.map(|step| {
+            let model = Arc::clone(&model);
+            thread::spawn(move || step(&model))
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(model.flush(5), "the hint is lost");
+    });
+}
+
+/// At stake: two openers on one tick, of which each may find half of the work done, beside the
+/// hint. What the one leaves undone the other must not take for done.
+#[test]
+fn hint_against_two_openers() {
+    check("hint_against_two_openers", 2, || {
+        let model = Arc::new(Model::new(1));
+        model.hint(OTHER, 1);
+        let openers = [(); 2].map(|()| {
+            let model = Arc::clone(&model);
+            thread::spawn(move || model.flush(1))
+        });
+        model.insert();
+        let mut found = false;
+        for opener in openers {
+            found |= opener.join().unwrap();
+        }
+        assert!(found || model.flush(1), "the hint is lost");
+    });
+}

@@ -1,0 +1,202 @@
+//! Take against take, against expiry, against replace: exactly one owner, and each entry leaves
+//! once.
+#![cfg(loom)]
+
+use loom::thread;
+use sessionwheel::Reason;
+use sessionwheel_loom_tests::{Watched, after, check, tick};
+
+const OLD: u64 = 11;
+const NEW: u64 = 22;
+
+/// One entry under key 0, valid to the end of tick 0 and no longer.
+fn one() -> Watched {
+    let map = Watched::default();
+    map.put(0, OLD, tick(0), tick(0));
+    map
+}
+
+/// Runs `f` on a thread of its own.
+fn beside<R: 'static>(
+    map: &Watched,
+    f: impl FnOnce(&Watched) -> R + 'static,
+) -> thread::JoinHandle<R> {
+    let map = map.clone();
+    thread::spawn(move || f(&map))
+}
+
+/// At stake: single use. If two takers won, a ticket would be accepted twice.
+#[test]
+fn take_against_take() {
+    check("take_against_take", 3, || {
+        let map = one();
+        let other = beside(&map, |map| map.take(0, tick(0)));
+        let mine = map.take(0, tick(0));
+        let theirs = other.join().unwrap();
+        assert!(
+            matches!((mine, theirs), (Some(OLD), None) | (None, Some(OLD))),
+            "{mine:?} {theirs:?}"
+        );
+        map.settled(&[(0, OLD, Reason::Taken)], 0);
+    });
+}
+
+/// Three takers: one may unlink what another has marked, and the third meets both.
+#[test]
+fn three_takers() {
+    check("three_takers", 2, || {
+        let map = one();
+        let others = [(); 2].map(|()| beside(&map, |map| map.take(0, tick(0))));
+        let mut won = usize::from(map.take(0, tick(0)).is_some());
+        for other in others {
+            won += usize::from(other.join().unwrap().is_some());
+        }
+        assert_eq!(won, 1);
+        map.settled(&[(0, OLD, Reason::Taken)], 0);
+    });
+}
+
+/// At stake: the same between a taker whose clock says the entry lives, and a flush whose clock
+/// says it does not.
+#[test]
+fn take_against_flush() {
+    check("take_against_flush", 3, || {
+        let map = one();
+        let other = beside(&map, |map| map.take(0, tick(0)));
+        let removed = map.flush(after(0));
+        let reason = match (other.join().unwrap(), removed) {
+            (Some(OLD), 0) => Reason::Taken,
+            (None, 1) => Reason::Expired,
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(map.get(0, tick(0)), None);
+        map.settled(&[(0, OLD, reason)], 0);
+    });
+}
+
+/// At stake: an entry that two flushes find at once leaves once, and a flush that returns has kept
+/// its promise even if the other one, which had begun to open the tick, is stopped half-way.
+#[test]
+fn flush_against_flush() {
+    check("flush_against_flush", 2, || {
+        let map = Watched::default();
+        map.put(0, OLD, tick(1), tick(0));
+        let flush = |map: &Watched| {
+            let removed = map.flush(after(1));
+            // Asked with a clock for which it would still be valid.
+            assert_eq!(map.get(0, tick(1)), None, "flushed, and still there");
+            removed
+        };
+        let other = beside(&map, flush);
+        let mine = flush(&map);
+        assert_eq!(mine + other.join().unwrap(), 1);
+        map.settled(&[(0, OLD, Reason::Expired)], 0);
+    });
+}
+
+/// The same, where the other flush is at an earlier time: it finds the entry in the due set, on its
+/// way down from the upper level, and hints it for the very tick that this one has come to.
+#[test]
+fn flush_against_an_earlier_one() {
+    check("flush_against_an_earlier_one", 3, || {
+        let map = Watched::default();
+        map.put(0, OLD, tick(5), tick(0));
+        assert!(map.flush_within(after(4), 1).remaining, "opened, not swept");
+        let other = beside(&map, |map| map.flush(after(4)));
+        let mine = map.flush(after(5));
+        assert_eq!(map.get(0, tick(5)), None, "flushed, and still there");
+        // The earlier one may set the mark for it, once the deadline word is decided.
+        assert_eq!(mine + other.join().unwrap(), 1);
+        map.settled(&[(0, OLD, Reason::Expired)], 0);
+    });
+}
+
+/// At stake: a retime that says "yes" has saved the entry from a flush that judged by the old
+/// deadline.
+#[test]
+fn retime_against_flush() {
+    check("retime_against_flush", 3, || {
+        let map = one();
+        let other = beside(&map, |map| map.retime(&0, tick(3), tick(0)));
+        let removed = map.flush(after(0));
+        if other.join().unwrap() {
+            assert_eq!(removed, 0);
+            assert_eq!(map.get(0, tick(2)), Some(OLD));
+            map.settled(&[], 1);
+            // And the new hint is where a flush finds it.
+            assert_eq!(map.flush(after(3)), 1);
+        } else {
+            assert_eq!(removed, 1);
+        }
+        map.settled(&[(0, OLD, Reason::Expired)], 0);
+    });
+}
+
+/// At stake: the taker gets the old one or the new one, and the other one is accounted for.
+#[test]
+fn take_against_replace() {
+    check("take_against_replace", 3, || {
+        let map = one();
+        let other = beside(&map, |map| map.take(0, tick(0)));
+        let replaced = map.put(0, NEW, tick(1), tick(0));
+        let old = |reason| (0, OLD, reason);
+        match (other.join().unwrap(), replaced) {
+            (Some(OLD), false) => {
+                assert_eq!(map.get(0, tick(0)), Some(NEW));
+                map.settled(&[old(Reason::Taken)], 1);
+            }
+            (Some(NEW), true) => {
+                map.settled(&[old(Reason::Replaced), (0, NEW, Reason::Taken)], 0);
+            }
+            both => panic!("{both:?}"),
+        }
+        // What is left is found by time.
+        assert_eq!(map.len(), map.flush(after(1)));
+        assert_eq!(map.len(), 0);
+    });
+}
+
+/// At stake: a lookup during a replace sees the old one or the new one, never neither, and once
+/// the new one never again the old one.
+#[test]
+fn get_against_replace() {
+    check("get_against_replace", 3, || {
+        let map = one();
+        let other = beside(&map, |map| [map.get(0, tick(0)), map.get(0, tick(0))]);
+        assert!(map.put(0, NEW, tick(1), tick(0)));
+        let seen = other.join().unwrap();
+        assert!(
+            matches!(seen, [Some(OLD), Some(OLD | NEW)] | [Some(NEW), Some(NEW)]),
+            "{seen:?}"
+        );
+        map.settled(&[(0, OLD, Reason::Replaced)], 1);
+    });
+}
+
+/// At stake: what is taken and recycled while a lookup reads it must wait for the lookup's guard.
+#[test]
+fn get_against_take_and_reclaim() {
+    check("get_against_take_and_reclaim", 3, || {
+        let map = one();
+        let other = beside(&map, |map| map.get(0, tick(0)));
+        assert_eq!(map.take(0, tick(0)), Some(OLD));
+        map.reclaim();
+        assert!(matches!(other.join().unwrap(), None | Some(OLD)));
+        map.settled(&[(0, OLD, Reason::Taken)], 0);
+    });
+}
+
+/// At stake: two inserts of one key leave one entry.
+#[test]
+fn insert_against_insert() {
+    check("insert_against_insert", 3, || {
+        let map = Watched::default();
+        let other = beside(&map, |map| map.put(0, OLD, tick(0), tick(0)));
+        let mine = map.put(0, NEW, tick(0), tick(0));
+        let theirs = other.join().unwrap();
+        assert!(mine != theirs, "one of them replaced the other's");
+        let (gone, here) = if mine { (OLD, NEW) } else { (NEW, OLD) };
+        assert_eq!(map.get(0, tick(0)), Some(here));
+        map.settled(&[(0, gone, Reason::Replaced)], 1);
+    });
+}
