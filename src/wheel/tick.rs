@@ -84,7 +84,7 @@ impl Tick {
         true
     }
 
-    /// Looks at every slot until told to stop, each time from the page where the last call ended,
+    /// Looks at every slot until told to stop, each time from the page behind that where the last call ended,
     /// and clears the bits that are finished.
     pub(super) fn each(&self, mut look: impl FnMut(SlotNumber) -> Look) {
         // Relaxed: only a place to begin.
@@ -101,7 +101,9 @@ impl Tick {
             for (i, word) in page.0.iter().enumerate() {
                 let first = (index * PAGE_WORDS + i as u32) << WIDTH_BITS;
                 if sweep_word(word, first, u32::MAX, &mut look) == Part::Stopped {
-                    self.scan.store(index, Ordering::Relaxed);
+                    // Not here again: what has just been looked at was not the first to expire,
+                    // but for one.
+                    self.scan.store(index + 1, Ordering::Relaxed);
                     return;
                 }
             }
