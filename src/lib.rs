@@ -56,8 +56,9 @@
 //! - **Complete flushes.** When a flush returns, every session that had expired and whose insert had
 //!   returned before the flush began is gone, even if other flushes run beside it, or were stopped
 //!   half-way.
-//! - **Nobody waits for a flush.** No operation on a session takes a lock or waits for another thread. A
-//!   listener or destructor that takes long holds up the thread that runs it, and no other.
+//! - **Nobody waits for a flush.** No operation on a session takes a lock or waits for another
+//!   thread. A listener or destructor that takes long holds up the thread that runs it, and no
+//!   other, but for a parallel flush, which waits for helpers that have begun a shard.
 //! - **Atomic operations on a key.** Of any number of takers one gets the session. A replacement shows
 //!   the old session or the new one. A re-timing that returns `true` is not undone by a removal that
 //!   was decided before it.
@@ -91,7 +92,8 @@
 //!   shard.
 //! - Iteration and `clear` are not snapshots; a flush is atomic for each session, not over all.
 //! - A map without a maximum grows as long as some guard is held and entries come and go.
-//! - A shard holds at most 2^30 entries. 64-bit atomics are required.
+//! - A shard holds at most 2^30 entries. 64-bit atomics are required, and keys and
+//!   values aligned to 64 bytes at most.
 //! - Memory is given back when the cache is dropped, not when it shrinks.
 //! - A thread that panics in `K::eq` or `K::hash` loses the entry it was inserting, nothing else.
 //!

@@ -63,11 +63,18 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 
     pub(super) fn set_maximum(&self, maximum: u64) {
-        let slots = permits::slots_per_shard(maximum, self.shards.len() as u64);
-        for shard in &self.shards {
-            shard.slab.set_limit(slots);
-        }
         self.permits.set_maximum(maximum);
+        // Again if another call came in between: the limits have to be those of the last maximum.
+        loop {
+            let maximum = self.permits.maximum();
+            let slots = permits::slots_per_shard(maximum, self.shards.len() as u64);
+            for shard in &self.shards {
+                shard.slab.set_limit(slots);
+            }
+            if self.permits.maximum() == maximum {
+                return;
+            }
+        }
     }
 
     /// Tells the listener of one entry.

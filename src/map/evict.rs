@@ -30,6 +30,7 @@ const SURPLUS: usize = 64;
 /// The candidate that expires first, group by group in the order of time.
 struct Pick<'s, K, V> {
     shard: &'s Shard<K, V>,
+    guard: &'s Guard,
     looks: usize,
     live: usize,
     first: Option<(SlotNumber, Deadline)>,
@@ -54,7 +55,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Visitor for Pick<'_, K,
         }
         self.looks += 1;
         let Some(slot) = self.shard.live(number) else {
-            return Look::Finished;
+            return self.shard.look_at_absent(number);
         };
         let deadline = slot.deadline();
         if deadline.is_tombstone() {
@@ -67,7 +68,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Visitor for Pick<'_, K,
             self.certain = true;
             return Look::Stay;
         }
-        if !self.past_due {
+        if self.past_due {
+            // Elsewhere first, then the bit here may go: its own hint may not stand there yet.
+            self.shard.wheel.hint(number, deadline, self.guard);
+        } else {
             // On its way from the due set to a later group: this may be its only hint.
             self.consider(number, deadline);
         }
@@ -143,7 +147,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
         });
         let mut missed = false;
         loop {
-            let Some((number, deadline)) = self.pick() else {
+            let Some((number, deadline)) = self.pick(guard) else {
                 if missed {
                     return None;
                 }
@@ -170,13 +174,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     fn tidy(&self, number: SlotNumber, guard: &Guard) -> Look {
         match self.live(number) {
             Some(slot) => self.rehint(number, slot.deadline(), guard),
-            None => Look::Finished,
+            None => self.look_at_absent(number),
         }
     }
 
-    fn pick(&self) -> Option<(SlotNumber, Deadline)> {
+    fn pick(&self, guard: &Guard) -> Option<(SlotNumber, Deadline)> {
         let mut pick = Pick {
             shard: self,
+            guard,
             looks: 0,
             live: 0,
             first: None,

@@ -241,7 +241,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
     fn look(&mut self, number: SlotNumber, at: Moment) -> Look {
         let shard = self.shard();
         let Some(slot) = shard.live(number) else {
-            return Look::Finished;
+            return shard.look_at_absent(number);
         };
         loop {
             let deadline = slot.deadline();

@@ -34,8 +34,9 @@ thread_local! {
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
 
-fn with_frames<R>(f: impl FnOnce(&mut Vec<Frame>) -> R) -> R {
-    FRAMES.with(|frames| f(&mut frames.borrow_mut()))
+/// `None` on a thread that is being torn down and has lost its frames: nothing is queued there.
+fn with_frames<R>(f: impl FnOnce(&mut Vec<Frame>) -> R) -> Option<R> {
+    FRAMES.try_with(|frames| f(&mut frames.borrow_mut())).ok()
 }
 
 /// The listener of a map is running on this thread until this is dropped.
@@ -46,7 +47,7 @@ struct Delivery {
 impl Delivery {
     /// `None` if it is running already; the events are queued then.
     fn begin(map: usize, events: &[Event]) -> Option<Self> {
-        with_frames(|frames| {
+        let begun = with_frames(|frames| {
             if let Some(frame) = frames.iter_mut().find(|frame| frame.map == map) {
                 frame.queue.extend_from_slice(events);
                 return None;
@@ -56,7 +57,8 @@ impl Delivery {
                 queue: Vec::new(),
             });
             Some(Self { map })
-        })
+        });
+        begun.unwrap_or_else(|| Some(Self { map }))
     }
 
     fn queued(&self) -> Vec<Event> {
@@ -64,6 +66,7 @@ impl Delivery {
             let frame = frames.iter_mut().find(|frame| frame.map == self.map);
             frame.map_or_else(Vec::new, |frame| std::mem::take(&mut frame.queue))
         })
+        .unwrap_or_default()
     }
 }
 
@@ -82,6 +85,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     pub(super) fn in_listener(&self) -> bool {
         self.listener.is_some()
             && with_frames(|frames| frames.iter().any(|frame| frame.map == self.address()))
+                .unwrap_or(false)
     }
 
     pub(super) fn has_listener(&self) -> bool {

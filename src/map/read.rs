@@ -25,12 +25,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             // The deadline before the mark: if the entry is not removed now, it was there, with
             // this deadline, when that was read.
             let deadline = slot.deadline();
+            if slot.load_link().is_marked() {
+                // Removed, or replaced: then the new one is in the list. A tombstone on the old one
+                // says nothing of it.
+                continue;
+            }
             if deadline.has_passed(now) {
                 return None;
-            }
-            if slot.load_link().is_marked() {
-                // Removed, or replaced: then the new one is in the list.
-                continue;
             }
             // SAFETY: reached through the table under the guard, which `'g` borrows, as it does
             // the map.
@@ -104,6 +105,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             };
             let slot = shard.slab.slot(number);
             let deadline = slot.deadline();
+            if slot.load_link().is_marked() {
+                continue; // as in `get`
+            }
             if !judge(slot, deadline) {
                 return None;
             }
@@ -134,6 +138,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             };
             let slot = shard.slab.slot(number);
             let old = slot.deadline();
+            if slot.load_link().is_marked() {
+                continue; // as in `get`
+            }
             if old.has_passed(now) || new.has_passed(now) {
                 return false;
             }

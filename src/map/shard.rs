@@ -83,6 +83,16 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             .filter(|slot| slot.is_live())
     }
 
+    /// What to do about the hint of a slot that is not live: it stays if the slot may still come.
+    pub(super) fn look_at_absent(&self, number: SlotNumber) -> Look {
+        let slot = self.slab.slot_if_there(number);
+        if slot.is_some_and(Slot::is_coming) {
+            Look::Stay
+        } else {
+            Look::Finished
+        }
+    }
+
     /// All numbers in use, from where the last call stopped.
     pub(super) fn rotate(&self, mut visit: impl FnMut(SlotNumber) -> bool) {
         let high = self.slab.high_water();

@@ -54,7 +54,7 @@ enum Place {
 /// What goes through the wheel in the order of time, to pick from what comes first.
 pub(crate) trait Visitor {
     /// A slot that is hinted for tick `last` or before. `Finished` says that the hint is stale: the
-    /// slot is empty, or its deadline lies in a later tick, for which it has been hinted too. In
+    /// slot is empty, or its deadline lies in a later tick, for which it is hinted now. In
     /// the due set hints stay whatever is said, since a slot there may be on its way to a later
     /// group, with no other hint.
     fn slot(&mut self, slot: SlotNumber, last: u64) -> Look;
@@ -333,6 +333,10 @@ impl Wheel {
             earliest = Some(earliest.map_or(at, |e| e.min(at)));
             false
         });
+        if self.cursor.load(Ordering::Acquire) != cursor {
+            // Something may have gone to the due set behind our back: as in `has_due`.
+            return Next::Due;
+        }
         match earliest {
             Some(at) => Next::From(Timestamp::from_nanos(at.saturating_add(1))),
             None => Next::Nothing,
