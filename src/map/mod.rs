@@ -111,6 +111,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// Like [`flush`](Self::flush), on this thread only, but stops after looking at `budget` slots
     /// and says so in [`Swept::remaining`]; the next call goes on.
     ///
+    /// A loop until nothing remains ends if this is the only bounded flush at work and `at` does not
+    /// move; otherwise it may go round for as long as more entries than the budget expire later in
+    /// the current tick. So bound the number of turns, or use [`flush`](Self::flush).
+    ///
     /// ```
     /// # use sessionwheel::{ExpiringMap, Timestamp};
     /// # let map: ExpiringMap<u64, u64> = ExpiringMap::builder().build()?;
@@ -191,7 +195,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
 
     /// Drops and wipes what has been removed, as far as no guard may still read it, and says how
     /// many entries are left to drop: zero means that nothing removed before this call is in memory
-    /// any more.
+    /// any more, but for what another thread has just unlinked, in an operation still under way.
     ///
     /// Flushes and inserts do this as they go; call it when the map falls idle, or when secrets
     /// have to be gone. While this thread or another holds a guard it can do little.

@@ -4,7 +4,8 @@
 //! - Who publishes a new entry has a permit; who sets a mark has it back. An eviction hands the
 //!   victim's over.
 //! - Every shard starts with its part of them and keeps what its removals return. A shard that has
-//!   none takes one from another, for itself alone: no permit is ever in transit. Each return moves
+//!   none takes one from another, for itself alone: no permit is in transit (but while a lowered
+//!   maximum is being paid for, in `settle`). Each return moves
 //!   a stamp, so that who has found none anywhere knows whether one was returned behind its back.
 //!   Who finds none, and none returned meanwhile, may evict: there was an instant at which every
 //!   permit was in use.
