@@ -95,7 +95,7 @@ wanted() {
 
 mutants() {
     local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs flush=src/map/flush.rs read=src/map/read.rs
-    local shard=src/map/shard.rs insert=src/map/insert.rs
+    local shard=src/map/shard.rs insert=src/map/insert.rs tournament=src/tournament/mod.rs
 
     # Hint against open.
     if wanted M1; then
@@ -135,10 +135,6 @@ mutants() {
         swap $stamped 'let mut seen = Stamped(word.load(Ordering::Relaxed));' \
             'let mut seen = Stamped(word.load(Ordering::Relaxed)); if seen.bits() & bits == bits { return; }'
         mutant M4 "a due bit that is set is not set again" sweep/insert_against_sweep
-    fi
-    if wanted M3b; then
-        swap $stamped '.wrapping_add(1)' '.wrapping_add(0)'
-        mutant M3b "the same, seen by a search" hint/hint_on_a_stale_bit_against_a_search
     fi
     if wanted M5; then
         swap src/slab/mod.rs 'Life::from_raw(self.life.load(Ordering::Acquire)) == Life::LINKED' 'true'
@@ -195,6 +191,47 @@ mutants() {
                     filled.release();
                     // The new'
         mutant M13 "a replace that removes, then adds" take/get_against_replace
+    fi
+
+    # Who leaves first.
+    if wanted M14; then
+        swap $tournament $'fence(Ordering::SeqCst);\n        let mut at = at;' 'let mut at = at;'
+        mutant M14 "no fence in climb" tournament/enter_against_replay
+    fi
+    if wanted M14b; then
+        swap $tournament $'fence(Ordering::SeqCst);\n            let again' 'let again'
+        mutant M14b "no fence in a replay" tournament/enter_against_replay
+    fi
+    if wanted M14c; then
+        swap $tournament 'if again > best {' 'if false {'
+        mutant M14c "a replay does not read the players again" tournament/enter_against_replay
+    fi
+    if wanted M15; then
+        swap $tournament 'if now == rank {' 'if now == rank || true {'
+        mutant M15 "who enters a key does not read the slot again" tournament/enter_against_leave
+    fi
+    if wanted M15b; then
+        swap $tournament 'let found = Rank::from_raw(cell.swap(rank.raw(), Ordering::AcqRel));' \
+            'let found = Rank::from_raw(cell.swap(rank.raw(), Ordering::Relaxed));'
+        mutant M15b "a key entered by a relaxed swap" tournament/enter_against_leave
+    fi
+    if wanted M15c; then
+        swap $tournament 'let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::AcqRel));' \
+            'let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::Relaxed));'
+        mutant M15c "a key removed by a relaxed swap" tournament/enter_against_leave
+    fi
+    if wanted M16; then
+        swap $tournament $'fence(Ordering::SeqCst);\n        begun' 'begun'
+        mutant M16 "no fence where the tournament begins" tournament/insert_against_the_beginning
+    fi
+    if wanted M16b; then
+        swap $wheel $'fence(Ordering::SeqCst);\n            return;' 'return;'
+        swap $wheel $'fence(Ordering::SeqCst);\n                return;' 'return;'
+        mutant M16b "no fence at the end of a hint" tournament/insert_against_the_beginning
+    fi
+    if wanted M17; then
+        swap src/map/evict.rs 'slot.change_deadline(deadline, Deadline::EVICTED).is_ok();' 'true;'
+        mutant M17 "evicted without winning the deadline word" tournament/evict_against_retime
     fi
 }
 

@@ -32,17 +32,30 @@ pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };
 /// Positions in a wheel level.
 pub(crate) const POSITIONS: u32 = 1 << DIGIT_BITS;
 
-/// Stamped words in a page of a tick: 8 make a cache line.
+/// Words of 64 bits in a page of a tick: 8 make a cache line.
 pub(crate) const PAGE_WORDS: u32 = if cfg!(loom) { 1 } else { 8 };
 
-/// The first segment of a tick's page directory has `2^PAGE_FIRST_BITS` pointers: half a cache
-/// line for a shard of up to 1,024 slots.
-pub(crate) const PAGE_FIRST_BITS: u32 = if TINY { 0 } else { 2 };
+/// The first segment of a tick's page directory has `2^PAGE_FIRST_BITS` pointers: a quarter of a
+/// cache line for a shard of up to 1,024 slots.
+pub(crate) const PAGE_FIRST_BITS: u32 = if TINY { 0 } else { 1 };
 
 /// So many doubling segments reach every page.
 pub(crate) const PAGE_SEGMENTS: usize = if cfg!(loom) {
     1
 } else {
-    // A page covers 256 slots.
-    (NUMBER_BITS - 8 - PAGE_FIRST_BITS + 1) as usize
+    // A page covers 512 slots.
+    (NUMBER_BITS - 9 - PAGE_FIRST_BITS + 1) as usize
+};
+
+/// A match of the tournament has `2^MATCH_BITS` players: 8 make a cache line.
+pub(crate) const MATCH_BITS: u32 = if TINY { 1 } else { 3 };
+
+/// Rounds of the tournament. The winners of the last one, one for each 32,768 slots, are looked
+/// through.
+pub(crate) const ROUNDS: usize = if cfg!(loom) {
+    1
+} else if TINY {
+    3
+} else {
+    5
 };

@@ -3,6 +3,7 @@
 #![allow(missing_docs, missing_debug_implementations)]
 
 use crate::slab::{Deadline, Moment};
+use crate::tournament::{self, Rank};
 use crate::wheel::{self, Look};
 use crate::{Guard, Timestamp};
 
@@ -38,28 +39,39 @@ impl Wheel {
         })
     }
 
-    /// The search for a victim: `stale` says whether a hint in a tick may go.
-    pub fn search(&self, stale: impl FnMut(u32) -> bool, _guard: &Guard) {
-        self.0.visit(&mut Search(stale));
-    }
-
     pub fn is_due_place(&self, deadline: Timestamp) -> bool {
         self.0.is_due_place(Deadline::new(deadline))
     }
 }
 
-struct Search<F>(F);
+/// The tournament by itself. What a slot says, the caller tells: its deadline, if it is live.
+pub struct Tournament(tournament::Tournament);
 
-impl<F: FnMut(u32) -> bool> wheel::Visitor for Search<F> {
-    fn slot(&mut self, slot: u32, _last: u64) -> Look {
-        if (self.0)(slot) {
-            Look::Finished
-        } else {
-            Look::Stay
-        }
+impl Default for Tournament {
+    fn default() -> Self {
+        Self(tournament::Tournament::new())
+    }
+}
+
+impl Tournament {
+    pub fn enter(&self, slot: u32, mut reading: impl FnMut() -> Option<Timestamp>) {
+        let rank = |at| Rank::of(Deadline::new(at));
+        self.0.enter(slot, || reading().map_or(Rank::NOBODY, rank));
     }
 
-    fn group(&mut self) -> bool {
-        true
+    pub fn leave(&self, slot: u32) {
+        self.0.leave(slot);
+    }
+
+    pub fn begin(&self) -> bool {
+        self.0.begin()
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.0.is_on()
+    }
+
+    pub fn first(&self) -> Option<u32> {
+        self.0.first().map(|(slot, _)| slot)
     }
 }

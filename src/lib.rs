@@ -87,9 +87,8 @@
 //! # Limits
 //!
 //! - No entry API, no `get_or_insert_with`, no weights: entries are counted, not weighed.
-//! - An eviction takes the entry that expires first *of one shard*, exactly that one among up to 64
-//!   entries there; with more, see [`MapBuilder::maximum`]. A cache of up to 64 sessions has one
-//!   shard.
+//! - An eviction takes the entry that expires first *of one shard*, not of the whole map. A cache of
+//!   up to 64 sessions has one shard, others have it on request.
 //! - Iteration and `clear` are not snapshots; a flush is atomic for each session, not over all.
 //! - A map without a maximum grows as long as some guard is held and entries come and go.
 //! - A shard holds at most 2^30 entries. 64-bit atomics are required, and keys and
@@ -119,6 +118,7 @@ mod slab;
 mod sync;
 mod table;
 mod time;
+mod tournament;
 mod wheel;
 
 pub use cache::{

@@ -101,6 +101,19 @@ impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS
         }
     }
 
+    /// `len` elements from `first` on, all in one segment; none if that is not allocated.
+    #[inline]
+    pub(crate) fn aligned(&self, first: u32, len: usize) -> &[T] {
+        let (segment, offset) = Self::place(first);
+        let base = self.segments[segment].load(Ordering::Acquire); // as in `get`
+        if base.is_null() {
+            return &[];
+        }
+        assert!(offset + len <= Self::len_of(segment), "in one segment");
+        // SAFETY: as in `get`: the segment is there, and the slice ends within it.
+        unsafe { std::slice::from_raw_parts(base.add(offset), len) }
+    }
+
     /// The elements from `from` on whose segments have been allocated, with their numbers.
     pub(crate) fn allocated(&self, from: u32) -> impl Iterator<Item = (u32, &T)> {
         let (first, offset) = Self::place(from);

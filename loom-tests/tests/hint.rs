@@ -135,30 +135,6 @@ fn hint_on_a_set_bit_against_open() {
     found_by_somebody("hint_on_a_set_bit_against_open", model, insert, open);
 }
 
-/// The same with a search for a victim, which clears the bits that it finds stale in a tick: not
-/// one that is set again after it has looked at the slot.
-#[test]
-fn hint_on_a_stale_bit_against_a_search() {
-    let model = || {
-        let model = Model::new(1);
-        model.hint(SLOT, 1);
-        model
-    };
-    let search = |model: &Model| {
-        let guard = pin();
-        let stale = |slot| slot == SLOT && !model.live.load(Ordering::Acquire);
-        model.wheel.search(stale, &guard);
-        drop(guard);
-        model.flush(1)
-    };
-    found_by_somebody(
-        "hint_on_a_stale_bit_against_a_search",
-        model,
-        insert,
-        search,
-    );
-}
-
 /// The same with the bit in the due set already: to set it again must move the stamp.
 #[test]
 fn hint_on_a_due_bit_against_sweep() {

@@ -68,10 +68,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
     /// How many entries the map holds at the most: `None` (the default) for no limit, `Some(0)` for
     /// a map that keeps nothing. Must be below 2^47.
     ///
-    /// At its maximum, an insert evicts the entry that expires first: exactly that one among up to
-    /// 64 entries in the key's shard. With more it is one out of the earliest tick in which any
-    /// expires, if that lies in the current block of 64 ticks, else the first of 64 taken from the
-    /// earliest 64 ticks (4,096 ticks, ...) in which any does.
+    /// At its maximum, an insert evicts the entry that expires first of all in the key's shard (in
+    /// the next one, if that is empty), in a number of steps that doesn't depend on how many there
+    /// are. Entries that never expire come last, and take turns.
     pub fn maximum(mut self, maximum: Option<usize>) -> Self {
         self.maximum = maximum;
         self

@@ -3,11 +3,11 @@
 use super::hash;
 use super::notify::Event;
 use super::parallel::Helpers;
-use super::permits::{self, Permits};
+use super::permits::{self, Permits, UNLIMITED};
 use super::shard::Shard;
 use super::stats::Stats;
 use super::types::Reason;
-use crate::reclaim::Guard;
+use crate::reclaim::{self, Guard};
 use crate::slab::{Exclusive, Moment, SlotNumber};
 use crate::sync::Padded;
 use crate::sync::atomic::AtomicUsize;
@@ -41,7 +41,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         helpers: Helpers,
     ) -> Self {
         let slots = permits::slots_per_shard(maximum, shards as u64);
-        Self {
+        let core = Self {
             shards: (0..shards)
                 .map(|_| Padded(Shard::new(slots, tick_bits, now)))
                 .collect(),
@@ -49,6 +49,21 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             listener,
             helpers,
             flush_rotor: AtomicUsize::new(0),
+        };
+        core.prepare_for(maximum);
+        core
+    }
+
+    /// Lets the entries compete for who leaves first, once there is a maximum.
+    fn prepare_for(&self, maximum: u64) {
+        if maximum == UNLIMITED {
+            return;
+        }
+        for shard in &self.shards {
+            let _guard = reclaim::pin();
+            if shard.tournament.begin() {
+                shard.call_the_roll();
+            }
         }
     }
 
@@ -63,6 +78,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 
     pub(super) fn set_maximum(&self, maximum: u64) {
+        self.prepare_for(maximum);
         self.permits.set_maximum(maximum);
         // Again if another call came in between: the limits have to be those of the last maximum.
         loop {

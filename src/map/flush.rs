@@ -304,6 +304,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         self.core.permits.give(self.index, self.marked.len() as u64);
         let mut chain = Chain::default();
         for event in &self.marked {
+            shard.withdraw(event.slot);
             let place = Place::of_position(shard.slab.slot(event.slot).position());
             shard.table.clean(&shard.slab, place, |number| {
                 match Slab::origin(shard.slab.slot(number)) {

@@ -169,7 +169,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     ///
     /// A larger one is there at once and pauses nobody. With a smaller one no insert goes beyond it
     /// from the moment this returns; the surplus leaves in steps of at most 64 entries for each
-    /// call that inserts or flushes. A number of 2^47 or more means no limit.
+    /// call that inserts or flushes. Until it returns, an insert beside it may evict although there
+    /// is room. The first maximum of a map that had none goes through all entries once. A number of
+    /// 2^47 or more means no limit.
     pub fn set_maximum(&self, maximum: Option<usize>) {
         self.core.set_maximum(permits::number(maximum));
     }

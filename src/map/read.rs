@@ -153,7 +153,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 // Removed for another reason, or replaced.
                 continue;
             }
-            shard.wheel.hint(number, new, guard);
+            shard.schedule(number, new, guard);
             return true;
         }
     }

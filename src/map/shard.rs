@@ -1,21 +1,20 @@
-//! A shard: one slab, one table, one wheel. The only place where they meet.
+//! A shard: one slab, one table, one wheel, one tournament. The only place where they meet.
 
 use super::stats::Counters;
 use super::types::Reason;
 use crate::reclaim::Guard;
 use crate::slab::{Deadline, Moment, Slab, Slot, SlotNumber};
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::table::{Cell, Place, Table};
+use crate::tournament::{Rank, Tournament};
 use crate::wheel::{Look, Wheel};
 
 pub(super) struct Shard<K, V> {
     pub(super) slab: Arc<Slab<K, V>>,
     pub(super) table: Table,
     pub(super) wheel: Wheel,
+    pub(super) tournament: Tournament,
     pub(super) counters: Counters,
-    /// Where the search for a victim among entries that never expire goes on.
-    pub(super) rotor: AtomicU32,
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
@@ -24,8 +23,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             slab: Arc::new(Slab::new(slots)),
             table: Table::new(),
             wheel: Wheel::new(tick_bits, now),
+            tournament: Tournament::new(),
             counters: Counters::default(),
-            rotor: AtomicU32::new(0),
         }
     }
 
@@ -51,14 +50,48 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
         reason: Reason,
         guard: &Guard,
     ) {
+        self.withdraw(number);
         self.unlink(number, before, guard);
         self.counters.removed(reason, 1);
     }
 
-    /// Makes a slot that was just linked visible by its number, and hints it.
+    /// Makes a slot that was just linked visible by its number, and schedules it.
     pub(super) fn publish(&self, number: SlotNumber, deadline: Deadline, guard: &Guard) {
         if self.slab.slot(number).publish() {
-            self.wheel.hint(number, deadline, guard);
+            self.schedule(number, deadline, guard);
+        }
+    }
+
+    /// Hints a slot that was just published or re-timed, and lets it compete.
+    pub(super) fn schedule(&self, number: SlotNumber, deadline: Deadline, guard: &Guard) {
+        self.wheel.hint(number, deadline, guard);
+        if self.tournament.is_on() {
+            self.enter(number);
+        }
+    }
+
+    /// Makes a slot's key in the tournament what the slot says now.
+    pub(super) fn enter(&self, number: SlotNumber) {
+        self.tournament.enter(number, || {
+            let slot = self.live(number);
+            slot.map_or(Rank::NOBODY, |slot| Rank::of(slot.deadline()))
+        });
+    }
+
+    /// Takes a slot that this thread has marked out of the tournament.
+    #[inline]
+    pub(super) fn withdraw(&self, number: SlotNumber) {
+        if self.tournament.is_on() {
+            self.tournament.leave(number);
+        }
+    }
+
+    /// Lets all entries compete, those too that came before the tournament began.
+    pub(super) fn call_the_roll(&self) {
+        for number in 1..=self.slab.high_water() {
+            if self.live(number).is_some() {
+                self.enter(number);
+            }
         }
     }
 
@@ -90,23 +123,6 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             Look::Stay
         } else {
             Look::Finished
-        }
-    }
-
-    /// All numbers in use, from where the last call stopped.
-    pub(super) fn rotate(&self, mut visit: impl FnMut(SlotNumber) -> bool) {
-        let high = self.slab.high_water();
-        if high == 0 {
-            return;
-        }
-        // Relaxed: only a place to begin.
-        let start = self.rotor.load(Ordering::Relaxed) % high;
-        for step in 0..high {
-            let number = (start + step) % high + 1;
-            if !visit(number) {
-                self.rotor.store(number, Ordering::Relaxed);
-                return;
-            }
         }
     }
 }

@@ -51,17 +51,6 @@ enum Place {
     Position { level: u32, number: u64 },
 }
 
-/// What goes through the wheel in the order of time, to pick from what comes first.
-pub(crate) trait Visitor {
-    /// A slot that is hinted for tick `last` or before. `Finished` says that the hint is stale: the
-    /// slot is empty, or its deadline lies in a later tick, for which it is hinted now. In
-    /// the due set hints stay whatever is said, since a slot there may be on its way to a later
-    /// group, with no other hint.
-    fn slot(&mut self, slot: SlotNumber, last: u64) -> Look;
-    /// The group is over; the first one is the due set. `false` ends the visit.
-    fn group(&mut self) -> bool;
-}
-
 /// When a sweep may next have something to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Next {
@@ -112,8 +101,12 @@ impl Wheel {
     }
 
     /// Says that `slot` may be due after `deadline`. Called after the slot is linked, or re-timed.
+    /// Ends with a `SeqCst` fence.
     pub(crate) fn hint(&self, slot: SlotNumber, deadline: Deadline, guard: &Guard) {
         if deadline.is_never() {
+            // Partner, here and below: the fence in `Tournament::begin`. Without it an entry could
+            // miss that the tournament has begun, and be missed by the roll call.
+            fence(Ordering::SeqCst);
             return;
         }
         let tick = deadline.tick(self.tick_bits);
@@ -127,6 +120,7 @@ impl Wheel {
         loop {
             let Place::Position { level, number } = place(cursor, tick) else {
                 self.due.set(slot);
+                fence(Ordering::SeqCst);
                 return;
             };
             let cell = self.position(level, number);
@@ -239,11 +233,6 @@ impl Wheel {
         self.pass.sweep(&self.due, at, look)
     }
 
-    /// The tick a deadline lies in.
-    pub(crate) fn tick_of(&self, deadline: Deadline) -> u64 {
-        deadline.tick(self.tick_bits)
-    }
-
     /// Whether a deadline still belongs in the due set.
     pub(crate) fn is_due_place(&self, deadline: Deadline) -> bool {
         // Acquire: as in `hint`. An old cursor only sends the hint where the next opener finds it.
@@ -274,21 +263,6 @@ impl Wheel {
         let object = self.position(level, number).load(Ordering::Acquire); // as in `hint`
         // SAFETY: as in `hint`.
         (!object.is_null()).then(|| unsafe { (*object).begin() })
-    }
-
-    /// Goes through what is hinted in the order of time: the due set, then tick by tick.
-    pub(crate) fn visit(&self, visitor: &mut impl Visitor) {
-        let cursor = self.cursor.load(Ordering::Acquire);
-        self.due
-            .each(|slot| visitor.slot(slot, cursor) != Look::Stop);
-        if !visitor.group() {
-            return;
-        }
-        self.each_object(cursor, |level, tick| {
-            let last = tick.begin() | ((1 << (level * DIGIT_BITS)) - 1);
-            tick.each(|slot| visitor.slot(slot, last));
-            visitor.group()
-        });
     }
 
     /// Calls `f` with the objects behind the cursor in the order of time, until it says no.

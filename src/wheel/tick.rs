@@ -1,22 +1,23 @@
-//! A tick is an object: its absolute number and pages of [stamped words](super::stamped), one bit
-//! per slot.
+//! A tick is an object: its absolute number and pages of bits, one per slot.
 
 use std::ptr;
 
 use super::due::DueSet;
-use super::stamped::{Look, Part, Stamped, WIDTH, WIDTH_BITS, raise, sweep_word};
+use super::stamped::WIDTH;
 use crate::geometry::{PAGE_FIRST_BITS, PAGE_SEGMENTS, PAGE_WORDS};
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-/// Bits for 256 slots: one cache line.
+/// Bits for 512 slots: one cache line.
 #[repr(align(64))]
 struct Page([AtomicU64; PAGE_WORDS as usize]);
 
-/// The slots that may be due in one span of time. It serves that span only, so nobody who comes
-/// late can clear a hint meant for a later round. Openers copy its bits and clear none; only a bit
-/// found stale on the search for a victim is cleared, by the rule of stamped words.
+/// Each word of a page is so many words of the due set.
+const PARTS: usize = (u64::BITS / WIDTH) as usize;
+
+/// The slots that may be due in one span of time. It serves that span only, and its bits are set
+/// and copied, never cleared, so nobody who comes late can clear a hint meant for a later round.
 pub(super) struct Tick {
     /// The span's number on its level.
     number: u64,
@@ -25,8 +26,6 @@ pub(super) struct Tick {
     pages: Segments<AtomicPtr<Page>, PAGE_FIRST_BITS, PAGE_SEGMENTS>,
     /// Pages below this have been moved to the due set since the cursor reached `begin`.
     moved: AtomicU32,
-    /// The page at which the next search for a victim begins.
-    scan: AtomicU32,
 }
 
 impl Tick {
@@ -36,7 +35,6 @@ impl Tick {
             begin,
             pages: Segments::new(),
             moved: AtomicU32::new(0),
-            scan: AtomicU32::new(0),
         }
     }
 
@@ -50,7 +48,7 @@ impl Tick {
 
     /// Sets a slot's bit.
     pub(super) fn set(&self, slot: SlotNumber) {
-        let word = slot >> WIDTH_BITS;
+        let word = slot / u64::BITS;
         let cell = self.pages.get_or_alloc(word / PAGE_WORDS);
         // Acquire: partner of the Release below; the page is blank as its maker left it.
         let mut page = cell.load(Ordering::Acquire);
@@ -59,7 +57,8 @@ impl Tick {
         }
         // SAFETY: a page lives as long as its tick, which `&self` borrows.
         let word = unsafe { &(*page).0[(word % PAGE_WORDS) as usize] };
-        raise(word, 1 << (slot % WIDTH));
+        // Release: who sees the bit sees the slot as it was when it was set.
+        word.fetch_or(1 << (slot % u64::BITS), Ordering::Release);
     }
 
     /// Moves all bits to the due set, page by page. The cursor has reached `begin`, and a fence
@@ -77,37 +76,16 @@ impl Tick {
             }
             // SAFETY: as in `set`.
             let page = unsafe { &*page };
-            let words = page.0.each_ref().map(|word| Stamped::load(word).bits());
-            due.set_words(index * PAGE_WORDS, &words);
+            let mut words = [0; PARTS * PAGE_WORDS as usize];
+            for (parts, word) in words.chunks_exact_mut(PARTS).zip(&page.0) {
+                // Acquire: partner of the Release in `set`; the due set hands it on.
+                let bits = word.load(Ordering::Acquire);
+                parts.copy_from_slice(&[bits as u32, (bits >> WIDTH) as u32]);
+            }
+            due.set_words(index * words.len() as u32, &words);
             self.moved.fetch_max(index + 1, Ordering::Release);
         }
         true
-    }
-
-    /// Looks at every slot until told to stop, each time from the page behind that where the last call ended,
-    /// and clears the bits that are finished.
-    pub(super) fn each(&self, mut look: impl FnMut(SlotNumber) -> Look) {
-        // Relaxed: only a place to begin.
-        let start = self.scan.load(Ordering::Relaxed);
-        let behind = self.pages.allocated(start);
-        let before = self.pages.allocated(0).take_while(|(i, _)| *i < start);
-        for (index, cell) in behind.chain(before) {
-            let page = cell.load(Ordering::Acquire); // as in `set`
-            if page.is_null() {
-                continue;
-            }
-            // SAFETY: as in `set`.
-            let page = unsafe { &*page };
-            for (i, word) in page.0.iter().enumerate() {
-                let first = (index * PAGE_WORDS + i as u32) << WIDTH_BITS;
-                if sweep_word(word, first, u32::MAX, &mut look) == Part::Stopped {
-                    // Not here again: what has just been looked at was not the first to expire,
-                    // but for one.
-                    self.scan.store(index + 1, Ordering::Relaxed);
-                    return;
-                }
-            }
-        }
     }
 }
 

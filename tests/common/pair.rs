@@ -192,7 +192,7 @@ impl Pair {
             assert_eq!(left, 1);
             seen.replaced.fetch_add(1, Relaxed);
         } else if self.maximum.is_some_and(|m| self.model.len() >= m) {
-            let exact = self.shards == 1 && self.model.len() <= 64;
+            let exact = self.shards == 1;
             let first = self.model.values().map(|(_, d)| *d).min().unwrap();
             let left =
                 self.settle(|_, d, reason| (!exact || d == first) && reason == by_room(d, now));

@@ -1,0 +1,220 @@
+//! The tournament: nobody is hidden from the search for a victim once those who changed something
+//! have come back, and a victim leaves once.
+#![cfg(loom)]
+
+use std::sync::Arc;
+
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::thread;
+use sessionwheel::internals::{Tournament, Wheel};
+use sessionwheel::{Reason, Timestamp, pin};
+use sessionwheel_loom_tests::{TICK_BITS, Watched, check, tick};
+
+/// Two slots of one match.
+const SLOT: u32 = 2;
+const NEIGHBOUR: u32 = 3;
+
+/// "Not live", as a slot's word.
+const GONE: u64 = 0;
+
+/// What a slot says, next to a tournament.
+#[derive(Default)]
+struct Model {
+    tournament: Tournament,
+    slot: AtomicU64,
+}
+
+impl Model {
+    /// Changes what the slot says, and enters that.
+    fn change(&self, to: u64) {
+        self.slot.store(to, Ordering::Release);
+        self.enter();
+    }
+
+    fn enter(&self) {
+        self.tournament.enter(SLOT, || {
+            let at = self.slot.load(Ordering::Acquire);
+            (at != GONE).then(|| Timestamp::from_nanos(at))
+        });
+    }
+
+    fn neighbour(&self, at: u64) {
+        self.tournament
+            .enter(NEIGHBOUR, || Some(Timestamp::from_nanos(at)));
+    }
+}
+
+/// Both threads have come back: `last` says what must then be true.
+fn both(
+    name: &'static str,
+    start: fn() -> Model,
+    here: impl Fn(&Model) + Send + Sync + 'static,
+    there: impl Fn(&Model) + Send + Sync + Copy + 'static,
+    last: fn(&Model),
+) {
+    check(name, 3, move || {
+        let model = Arc::new(start());
+        let other = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || there(&model))
+        };
+        here(&model);
+        other.join().unwrap();
+        last(&model);
+    });
+}
+
+/// At stake: the first of a match leaves, and its replay, or that of a search which finds nobody
+/// behind the match, lowers the match while a neighbour enters who finds that it says enough.
+#[test]
+fn enter_against_replay() {
+    let start = || {
+        let model = Model::default();
+        model.neighbour(5);
+        model
+    };
+    both(
+        "enter_against_replay",
+        start,
+        |model| {
+            model.tournament.leave(NEIGHBOUR);
+            model.tournament.first();
+            model.neighbour(6);
+            model.tournament.leave(NEIGHBOUR);
+        },
+        |model| model.change(7),
+        |model| assert_eq!(model.tournament.first(), Some(SLOT)),
+    );
+}
+
+/// At stake: the inserter enters what it read before somebody removed the entry. The key of one who
+/// has gone would stay.
+#[test]
+fn enter_against_leave() {
+    let start = || {
+        let model = Model::default();
+        model.slot.store(5, Ordering::Relaxed);
+        model
+    };
+    both(
+        "enter_against_leave",
+        start,
+        Model::enter,
+        |model| {
+            model.slot.store(GONE, Ordering::Release);
+            model.tournament.leave(SLOT);
+        },
+        |model| assert_eq!(model.tournament.first(), None),
+    );
+}
+
+/// At stake: of two who re-time a slot the first enters last. Its key must not be what counts.
+#[test]
+fn enter_against_enter() {
+    let start = || {
+        let model = Model::default();
+        model.change(5);
+        model.neighbour(8);
+        model
+    };
+    let retime = |model: &Model, from, to| {
+        let retimed = model
+            .slot
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        model.enter();
+        retimed.is_ok()
+    };
+    both(
+        "enter_against_enter",
+        start,
+        move |model| {
+            while !(retime(model, 5, 9) || retime(model, 6, 9)) {
+                thread::yield_now();
+            }
+        },
+        move |model| {
+            retime(model, 5, 6);
+        },
+        |model| {
+            assert_eq!(model.slot.load(Ordering::Acquire), 9);
+            assert_eq!(model.tournament.first(), Some(NEIGHBOUR));
+        },
+    );
+}
+
+/// At stake: the tournament begins while an entry comes in, is hinted, and then asks whether there
+/// is one. Either it sees that, or the roll call sees the entry.
+#[test]
+fn insert_against_the_beginning() {
+    check("insert_against_the_beginning", 3, || {
+        let shard = Arc::new((Model::default(), Wheel::new(TICK_BITS, tick(0))));
+        let other = {
+            let shard = Arc::clone(&shard);
+            thread::spawn(move || {
+                let (model, wheel) = &*shard;
+                let guard = pin();
+                model.slot.store(5, Ordering::Release);
+                wheel.hint(SLOT, Timestamp::NEVER, &guard);
+                if model.tournament.is_on() {
+                    model.enter();
+                }
+                model.slot.store(6, Ordering::Release);
+                wheel.hint(SLOT, tick(0), &guard);
+                if model.tournament.is_on() {
+                    model.enter();
+                }
+            })
+        };
+        let model = &shard.0;
+        assert!(model.tournament.begin());
+        if model.slot.load(Ordering::Acquire) != GONE {
+            model.enter();
+        }
+        other.join().unwrap();
+        assert_eq!(model.tournament.first(), Some(SLOT));
+    });
+}
+
+/// A full map of two, two inserts: each evicts one of those before. The maximum holds, nobody is
+/// refused, each leaves once, and who expires first leaves first.
+#[test]
+fn insert_against_insert_at_the_maximum() {
+    check("insert_against_insert_at_the_maximum", 2, || {
+        let map = Watched::default();
+        map.set_maximum(Some(2));
+        map.put(0, 10, tick(1), tick(0));
+        map.put(1, 11, tick(1), tick(0));
+        let other = {
+            let map = map.clone();
+            thread::spawn(move || assert!(!map.put(2, 12, tick(2), tick(0))))
+        };
+        assert!(!map.put(3, 13, tick(3), tick(0)));
+        assert!(map.len() <= 2);
+        other.join().unwrap();
+        map.settled(&[(0, 10, Reason::Evicted), (1, 11, Reason::Evicted)], 2);
+    });
+}
+
+/// At stake: a victim is chosen by a deadline that a re-timing changes. Success means that it lives,
+/// and then the other one goes.
+#[test]
+fn evict_against_retime() {
+    check("evict_against_retime", 2, || {
+        let map = Watched::default();
+        map.set_maximum(Some(2));
+        map.put(0, 10, tick(1), tick(0));
+        map.put(1, 11, tick(2), tick(0));
+        let other = {
+            let map = map.clone();
+            thread::spawn(move || map.retime(&0, tick(3), tick(0)))
+        };
+        map.put(2, 12, tick(3), tick(0));
+        let gone = if other.join().unwrap() {
+            assert_eq!(map.get(0, tick(3)), Some(10));
+            (1, 11, Reason::Evicted)
+        } else {
+            (0, 10, Reason::Evicted)
+        };
+        map.settled(&[gone], 2);
+    });
+}

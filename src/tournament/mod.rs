@@ -1,0 +1,242 @@
+//! The tournament: who of a shard leaves first.
+//!
+//! A tournament tree (Knuth, *The Art of Computer Programming*, vol. 3, 5.4.1) over slot numbers:
+//! every slot has a key, every match knows the best key of its eight players. So the entry that
+//! expires first is found, and the tree put right after it has left, in a number of steps that does
+//! not depend on how many entries there are or how far ahead their deadlines lie.
+//!
+//! **The slots are the truth, keys are copies.** A key names a slot to look at; whoever follows it
+//! judges the slot itself, and puts the key right if it tells something else.
+//!
+//! Ground rules:
+//! - Callers are pinned, and have seen the slot live under their guard or removed it themselves.
+//! - Whoever publishes a slot, re-times it or marks it enters its key *afterwards*, and reads the
+//!   slot again after that. Keys change by swaps only, so each of them sees what led to the key it
+//!   replaced; the last one to swap has seen the last change.
+//! - Who raises a key or a match then reads the matches above, and raises those that say less. Who
+//!   lowers a match reads its players again *after* that, and goes up with what it had missed. A
+//!   `SeqCst` fence lies between in both. So either the one sees the other's match, or the other its
+//!   player.
+//! - A match that says more than its players do costs whoever follows it a replay. One that says
+//!   less hides a slot from this search, and only while the thread that lowered it is between its
+//!   two steps. Nothing depends on the tournament but the choice of a victim.
+
+mod rank;
+
+pub(crate) use rank::Rank;
+
+use crate::geometry::{MATCH_BITS, NUMBER_BITS, ROUNDS};
+use crate::segments::Segments;
+use crate::slab::SlotNumber;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// Players in a match: eight make a cache line.
+const PLAYERS: u32 = 1 << MATCH_BITS;
+
+#[cfg(not(loom))]
+const SEGMENTS: usize = (NUMBER_BITS - MATCH_BITS + 1) as usize;
+#[cfg(loom)]
+const SEGMENTS: usize = 4;
+
+/// The keys, or the matches of one round.
+type Round = Segments<AtomicU64, MATCH_BITS, SEGMENTS>;
+
+pub(crate) struct Tournament {
+    /// Whether it is being played: an unlimited map needs no victims.
+    on: AtomicU32,
+    /// Round 0 are the keys, one for each slot. The last round has no final: it is looked through.
+    rounds: [Round; ROUNDS + 1],
+    /// Among equals the first from here on wins.
+    turn: AtomicU32,
+}
+
+impl Tournament {
+    pub(crate) fn new() -> Self {
+        const { assert!(ROUNDS as u32 * MATCH_BITS < NUMBER_BITS) };
+        Self {
+            on: AtomicU32::new(0),
+            rounds: std::array::from_fn(|_| Round::new()),
+            turn: AtomicU32::new(0),
+        }
+    }
+
+    /// Begins it. `true` if this call did; its caller then enters every slot there is. Those who
+    /// publish or re-time a slot make a `SeqCst` fence after it (`Wheel::hint` does) and ask
+    /// [`is_on`](Self::is_on): either they see it, or that caller sees their slot.
+    pub(crate) fn begin(&self) -> bool {
+        let begun = self.on.swap(1, Ordering::Relaxed) == 0;
+        // Partner: the fence at the end of `Wheel::hint`.
+        fence(Ordering::SeqCst);
+        begun
+    }
+
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        // Relaxed: the fences make the order, see `begin`.
+        self.on.load(Ordering::Relaxed) != 0
+    }
+
+    /// Makes a slot's key what `rank_of` says, which reads the slot anew each time it is called.
+    #[inline]
+    pub(crate) fn enter(&self, slot: SlotNumber, mut rank_of: impl FnMut() -> Rank) {
+        let cell = self.rounds[0].get_or_alloc(slot);
+        let mut before = Rank::NOBODY;
+        let mut rank = rank_of();
+        loop {
+            // AcqRel: partner of itself and of the swap in `leave`. Without it the slot could be
+            // read as it was before whoever entered the key found here changed it, and a key would
+            // stay that belongs to nobody.
+            let found = Rank::from_raw(cell.swap(rank.raw(), Ordering::AcqRel));
+            before = before.max(found);
+            let now = rank_of();
+            if now == rank {
+                break;
+            }
+            before = before.max(rank);
+            rank = now;
+        }
+        if rank != Rank::NOBODY {
+            self.climb(0, slot, rank);
+        }
+        if rank < before {
+            self.replay(slot, before);
+        }
+    }
+
+    /// Removes the key of a slot that the caller has marked.
+    #[inline]
+    pub(crate) fn leave(&self, slot: SlotNumber) {
+        // Even if nobody has entered it yet: who is about to must see this swap, or be seen by it.
+        let cell = self.rounds[0].get_or_alloc(slot);
+        // AcqRel: as in `enter`.
+        let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::AcqRel));
+        if before != Rank::NOBODY {
+            self.replay(slot, before);
+        }
+    }
+
+    /// A slot whose key nobody's beats, and that key.
+    pub(crate) fn first(&self) -> Option<(SlotNumber, Rank)> {
+        // Relaxed: only a place to begin.
+        let turn = self.turn.load(Ordering::Relaxed);
+        'search: loop {
+            let last = self.rounds[ROUNDS].allocated(0);
+            let finalists = last.map(|(index, cell)| (index, cell.load(Ordering::Acquire)));
+            let (mut at, mut best) = winner(finalists, place(turn, ROUNDS))?;
+            for round in (0..ROUNDS).rev() {
+                let players = self.players(round, at);
+                let named = players.map(|(index, cell)| (index, cell.load(Ordering::Acquire)));
+                let found = winner(named, place(turn, round));
+                match found {
+                    Some((index, rank)) if rank >= best => (at, best) = (index, rank),
+                    _ => {
+                        // Who played here has left and was not replayed yet.
+                        self.replay_from(round + 1, at, best);
+                        continue 'search;
+                    }
+                }
+            }
+            self.turn.store(at.wrapping_add(1), Ordering::Relaxed);
+            return Some((at, best));
+        }
+    }
+
+    /// The players of a match of the round above.
+    fn players(&self, round: usize, above: u32) -> impl Iterator<Item = (u32, &AtomicU64)> {
+        let first = above << MATCH_BITS;
+        (first..).zip(self.rounds[round].aligned(first, PLAYERS as usize))
+    }
+
+    /// The best rank of a match's players.
+    fn best(&self, round: usize, at: u32) -> Rank {
+        // Acquire: partner of the AcqRel in `climb` and `replay_from`, for what stands below.
+        let ranks = self
+            .players(round - 1, at)
+            .map(|(_, cell)| Rank::from_raw(cell.load(Ordering::Acquire)));
+        ranks.max().unwrap_or(Rank::NOBODY)
+    }
+
+    /// Raises the matches above a player to its rank.
+    fn climb(&self, round: usize, at: u32, rank: Rank) {
+        // Partner: the fence in `replay_from`. The player is written before, matches are read after.
+        fence(Ordering::SeqCst);
+        let mut at = at;
+        for above in &self.rounds[round + 1..] {
+            at >>= MATCH_BITS;
+            let cell = above.get_or_alloc(at);
+            // Relaxed: a match that says enough already stays, whoever wrote it.
+            if Rank::from_raw(cell.load(Ordering::Relaxed)) < rank {
+                // AcqRel: who comes down from here finds the player below.
+                cell.fetch_max(rank.raw(), Ordering::AcqRel);
+                // As above, for the next match.
+                fence(Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Replays the matches that somebody of rank `gone` had won, from a slot upwards.
+    #[inline]
+    fn replay(&self, slot: SlotNumber, gone: Rank) {
+        self.replay_from(1, slot >> MATCH_BITS, gone);
+    }
+
+    fn replay_from(&self, first: usize, at: u32, gone: Rank) {
+        let mut at = at;
+        for round in first..=ROUNDS {
+            let Some(cell) = self.rounds[round].get(at) else {
+                return;
+            };
+            // Won by somebody else: then those above were too, or are being replayed.
+            // Acquire: as in `best`.
+            let won = Rank::from_raw(cell.load(Ordering::Acquire));
+            if won != gone {
+                return;
+            }
+            let best = self.best(round, at);
+            if best >= won {
+                return;
+            }
+            // AcqRel: as in `climb`.
+            let lowered =
+                cell.compare_exchange(won.raw(), best.raw(), Ordering::AcqRel, Ordering::Relaxed);
+            if lowered.is_err() {
+                // Raised meanwhile, or replayed by another.
+                return;
+            }
+            // Partner: the fence in `climb`. The match is written before, players are read after.
+            fence(Ordering::SeqCst);
+            let again = self.best(round, at);
+            if again > best {
+                // The player is there already; its matches, this one included, go up.
+                cell.fetch_max(again.raw(), Ordering::AcqRel);
+                self.climb(round, at, again);
+            }
+            at >>= MATCH_BITS;
+        }
+    }
+}
+
+/// Where the path to a slot passes a round.
+fn place(slot: SlotNumber, round: usize) -> u32 {
+    slot >> (round as u32 * MATCH_BITS)
+}
+
+/// The best of a match; among equals the first from `turn` on, else the first of all.
+fn winner(players: impl Iterator<Item = (u32, u64)>, turn: u32) -> Option<(u32, Rank)> {
+    let mut best: Option<(u32, Rank)> = None;
+    for (index, raw) in players {
+        let rank = Rank::from_raw(raw);
+        let better = match best {
+            None => rank != Rank::NOBODY,
+            Some((_, leader)) if rank != leader => rank > leader,
+            Some((leader, _)) => leader < turn && turn <= index,
+        };
+        if better {
+            best = Some((index, rank));
+        }
+    }
+    best
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
