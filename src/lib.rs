@@ -108,6 +108,7 @@ pub mod cache;
 pub mod design {}
 mod contain;
 mod geometry;
+mod inside;
 #[cfg(any(loom, fuzzing))]
 #[doc(hidden)]
 pub mod internals;

@@ -216,3 +216,76 @@ fn listeners_of_two_maps_that_remove_from_each_other() {
         assert_eq!(both[0].len() + both[1].len(), N as usize);
     });
 }
+
+#[test]
+fn bounded_flushes_inside_the_listener_of_a_bounded_flush_come_to_an_end() {
+    let _alone = alone();
+    const EXPIRED: u64 = 200;
+    const STAYING: u64 = 500;
+    on_a_small_stack(|| {
+        let calls = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&calls);
+        let builder = ExpiringMap::builder().shards(1).tick_bits(30);
+        let cell = reentrant(builder, move |map, _, _| {
+            // More survivors than budget, and the flush further up has not come back.
+            while map.flush_within(at(11), 10).remaining {
+                assert!(count.fetch_add(1, Relaxed) < 100 * STAYING, "no end");
+            }
+        });
+        let map = cell.get().unwrap();
+        // So many that they are told of before the sweep gets to the others, which expire in the
+        // same tick and stay.
+        for key in 0..EXPIRED + STAYING {
+            let deadline = if key < EXPIRED { 10 } else { 1_000 };
+            map.insert(key, key, at(deadline), at(0)).unwrap();
+        }
+        while map.flush_within(at(11), 100).remaining {}
+        assert_eq!(map.len(), STAYING as usize);
+        println!("{calls:?} calls inside");
+        assert!(calls.load(Relaxed) >= STAYING / 10);
+        // A panic of the listener's would be caught and counted.
+        assert_eq!(map.stats().listener_panics, 0);
+    });
+}
+
+thread_local! {
+    static DROPS: Cell<[u32; 2]> = const { Cell::new([0; 2]) };
+}
+
+/// A value whose destructor flushes the map it was in.
+struct Flushes(std::sync::Weak<OnceLock<ExpiringMap<u64, Self>>>);
+
+impl Drop for Flushes {
+    fn drop(&mut self) {
+        let [depth, deepest] = DROPS.get();
+        DROPS.set([depth + 1, deepest.max(depth + 1)]);
+        if let Some(cell) = self.0.upgrade() {
+            cell.get().unwrap().flush(at(1_000));
+        }
+        let [depth, deepest] = DROPS.get();
+        DROPS.set([depth - 1, deepest]);
+    }
+}
+
+#[test]
+fn a_value_whose_destructor_flushes_does_not_dig_itself_in() {
+    let _alone = alone();
+    let n = expired_entries();
+    on_a_small_stack(move || {
+        let cell: Arc<OnceLock<ExpiringMap<u64, Flushes>>> = Arc::default();
+        let map = ExpiringMap::builder().helpers(0, |_| ()).build().unwrap();
+        assert!(cell.set(map).is_ok());
+        let map = cell.get().unwrap();
+        for key in 0..n {
+            let value = Flushes(Arc::downgrade(&cell));
+            map.insert(key, value, at(10), at(0)).unwrap();
+        }
+        // Some by the flushes inside.
+        map.flush(at(11));
+        assert_eq!((map.len(), map.stats().expired), (0, n));
+        assert_eq!(map.reclaim(), 0, "all dropped");
+        let [_, deepest] = DROPS.get();
+        println!("{n} dropped, {deepest} deep");
+        assert_eq!(deepest, 1);
+    });
+}

@@ -7,6 +7,7 @@ use super::permits::{self, Permits, UNLIMITED};
 use super::shard::Shard;
 use super::stats::Stats;
 use super::types::Reason;
+use crate::inside::Name;
 use crate::reclaim::{self, Guard};
 use crate::slab::{Exclusive, Moment, SlotNumber};
 use crate::sync::Padded;
@@ -41,9 +42,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         helpers: Helpers,
     ) -> Self {
         let slots = permits::slots_per_shard(maximum, shards as u64);
+        let name = Name::new();
         let core = Self {
             shards: (0..shards)
-                .map(|_| Padded(Shard::new(slots, tick_bits, now)))
+                .map(|_| Padded(Shard::new(slots, tick_bits, now, name.clone())))
                 .collect(),
             permits: Permits::new(maximum, shards),
             listener,

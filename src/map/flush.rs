@@ -10,6 +10,7 @@ use super::core::Core;
 use super::notify::Event;
 use super::shard::Shard;
 use super::types::{Reason, Swept};
+use crate::inside::Inside;
 use crate::reclaim::{self, Guard};
 use crate::slab::{Chain, Deadline, Moment, Origin, Slab, SlotNumber};
 use crate::sync::atomic::Ordering;
@@ -55,17 +56,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             .filter(|&index| self.shards[index].wheel.has_due(at))
             .collect();
         drop(guard);
-        // A flush from inside the listener stays on its thread: its events are queued there.
-        let helpers = if self.in_listener() {
-            None
-        } else {
-            Some(&self.helpers)
-        };
         let mut swept = Swept::default();
-        for part in super::parallel::each(helpers, &due, &|index| {
+        let willing = self.outside_listener();
+        let sweep = |index| {
             let mut budget = Budget { left: usize::MAX };
             self.flush_shard(index, at, &mut budget)
-        }) {
+        };
+        for part in super::parallel::each(&self.helpers, &due, willing, &sweep) {
             swept.add(part);
         }
         self.drop_garbage(&due, Origin::Flushed);
@@ -156,8 +153,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             shards.iter().map(garbage).sum()
         };
         let mut before = left();
-        // An outer guard of this thread's holds the epoch: no use in trying often.
-        let most = if reclaim::is_pinned() { 1 } else { TRIES };
+        // An outer guard of this thread's holds the epoch, or an outer call is at it already: no
+        // use in trying often.
+        let nested = reclaim::is_pinned() || Inside::anything();
+        let most = if nested { 1 } else { TRIES };
         let mut tries = 0;
         while before != 0 && tries < most {
             let mut guard = reclaim::pin();

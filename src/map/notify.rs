@@ -39,6 +39,10 @@ fn with_frames<R>(f: impl FnOnce(&mut Vec<Frame>) -> R) -> Option<R> {
     FRAMES.try_with(|frames| f(&mut frames.borrow_mut())).ok()
 }
 
+fn is_listening(map: usize) -> bool {
+    with_frames(|frames| frames.iter().any(|frame| frame.map == map)).unwrap_or(false)
+}
+
 /// The listener of a map is running on this thread until this is dropped.
 struct Delivery {
     map: usize,
@@ -83,9 +87,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
     /// Whether this thread is inside this map's listener.
     pub(super) fn in_listener(&self) -> bool {
-        self.listener.is_some()
-            && with_frames(|frames| frames.iter().any(|frame| frame.map == self.address()))
-                .unwrap_or(false)
+        self.listener.is_some() && is_listening(self.address())
+    }
+
+    /// Says of the thread that asks whether it is outside this map's listener: only then may it
+    /// remove for another, since inside events are queued until the outermost call of that thread.
+    pub(super) fn outside_listener(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let map = self.address();
+        move || !is_listening(map)
     }
 
     pub(super) fn has_listener(&self) -> bool {

@@ -121,14 +121,15 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// Does `work` for every item, with help if there are at least two. The results, in any order.
+/// Does `work` for every item, with help if there are at least two and this thread is `willing` to
+/// be helped; who comes to help is asked the same. The results, in any order.
 pub(super) fn each<R: Send + Sync + Copy + Default>(
-    helpers: Option<&Helpers>,
+    helpers: &Helpers,
     items: &[usize],
+    willing: impl Fn() -> bool + Send + Sync + 'static,
     work: &(dyn Fn(usize) -> R + Sync),
 ) -> Vec<R> {
-    let spawn = helpers.and_then(|helpers| helpers.spawn.as_ref());
-    let (Some(spawn), true) = (spawn, items.len() > 1) else {
+    let (Some(spawn), true) = (&helpers.spawn, items.len() > 1 && willing()) else {
         return items.iter().map(|&item| work(item)).collect();
     };
     let results: Vec<crate::sync::OnceLock<R>> = items.iter().map(|_| Default::default()).collect();
@@ -150,11 +151,17 @@ pub(super) fn each<R: Send + Sync + Copy + Default>(
         caller: thread::current(),
         work: Work(erased),
     });
+    let willing = Arc::new(willing);
     {
         let wait = Wait(&job);
         spawn(items.len() - 1, &|| {
-            let job = Arc::clone(&job);
-            Box::new(move || job.run())
+            let (job, willing) = (Arc::clone(&job), Arc::clone(&willing));
+            Box::new(move || {
+                // A pool's thread that waits for something takes up whatever comes.
+                if willing() {
+                    job.run();
+                }
+            })
         });
         job.run();
         drop(wait);
@@ -172,7 +179,7 @@ mod tests {
 
     fn squares(helpers: &Helpers, n: usize) -> usize {
         let items: Vec<usize> = (0..n).collect();
-        each(Some(helpers), &items, &|i| i * i).into_iter().sum()
+        each(helpers, &items, || true, &|i| i * i).into_iter().sum()
     }
 
     #[test]
@@ -198,6 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_willing_helps_nobody_and_gets_no_help() {
+        let helpers = Helpers::custom(2, |task| task());
+        let items = [1, 2, 3];
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        // The caller is willing, the helpers are not: here they run on its own thread.
+        let willing = move || count.fetch_add(1, Ordering::Relaxed) == 0;
+        let done = each(&helpers, &items, willing, &|i| i);
+        assert_eq!(done.iter().sum::<usize>(), 6);
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            3,
+            "the caller and two helpers"
+        );
+        let none = Helpers::custom(2, |_| panic!("woken"));
+        assert_eq!(each(&none, &items, || false, &|i| i), [1, 2, 3]);
+    }
+
+    #[test]
     fn one_item_wakes_nobody() {
         let helpers = Helpers::custom(8, |_| panic!("woken"));
         assert_eq!(squares(&helpers, 1), 0);
@@ -211,7 +237,7 @@ mod tests {
         });
         let items: Vec<usize> = (0..16).collect();
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            each(Some(&threads), &items, &|i| {
+            each(&threads, &items, || true, &|i| {
                 assert!(i != 9, "planted");
                 i
             })

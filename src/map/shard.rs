@@ -2,6 +2,7 @@
 
 use super::stats::Counters;
 use super::types::Reason;
+use crate::inside::Name;
 use crate::reclaim::Guard;
 use crate::slab::{Deadline, Moment, Slab, Slot, SlotNumber};
 use crate::sync::Arc;
@@ -18,9 +19,9 @@ pub(super) struct Shard<K, V> {
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
-    pub(super) fn new(slots: u32, tick_bits: u32, now: Moment) -> Self {
+    pub(super) fn new(slots: u32, tick_bits: u32, now: Moment, map: Name) -> Self {
         Self {
-            slab: Arc::new(Slab::new(slots)),
+            slab: Arc::new(Slab::new(slots, map)),
             table: Table::new(),
             wheel: Wheel::new(tick_bits, now),
             tournament: Tournament::new(),

@@ -17,7 +17,10 @@
 //! - A deferred closure holds the slab and one number: small enough to be stored inline, and it
 //!   keeps the slots' memory alive if it runs after the map is gone.
 
-use super::{Deadline, Life, Slab, Slot, SlotNumber, stamped};
+use std::mem;
+
+use super::{Body, Deadline, Life, Slab, Slot, SlotNumber, stamped};
+use crate::inside::Inside;
 use crate::reclaim::Guard;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -229,8 +232,17 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
     }
 
     /// Takes one ripe batch and recycles up to `most` of its slots; the rest goes back to the
-    /// limbo. How many were recycled.
+    /// limbo. How many were recycled: none inside a value's Drop that this was called for, else a
+    /// Drop that flushes would go one level deeper for each batch.
     pub(crate) fn recycle_batch(&self, origin: Origin, most: usize) -> usize {
+        let _inside = if mem::needs_drop::<Body<K, V>>() {
+            let Some(inside) = Inside::enter(&self.map) else {
+                return 0;
+            };
+            Some(inside)
+        } else {
+            None
+        };
         let Some(first) = self.take_batch(origin) else {
             return 0;
         };

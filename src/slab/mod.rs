@@ -25,6 +25,7 @@ use std::mem::{self, MaybeUninit};
 
 use crate::contain::contain;
 use crate::geometry::{FIRST_BITS, MAX_SLOTS, SEGMENTS};
+use crate::inside::Name;
 use crate::segments::{Blank, Segments};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Padded, UnsafeCell};
@@ -178,6 +179,8 @@ pub(crate) struct Slab<K, V> {
     flushed: Padded<Lane>,
     single: Padded<Lane>,
     drop_panics: AtomicU64,
+    /// The map it belongs to, with the slabs of its other shards.
+    map: Name,
 }
 
 // SAFETY: the slab owns keys and values (Send needed to drop them on another thread) and hands
@@ -187,7 +190,7 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for Slab<K, V> {}
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Slab<K, V> {}
 
 impl<K, V> Slab<K, V> {
-    pub(crate) fn new(limit: u32) -> Self {
+    pub(crate) fn new(limit: u32, map: Name) -> Self {
         Self {
             slots: Segments::new(),
             fresh: Padded(AtomicU32::new(0)),
@@ -196,6 +199,7 @@ impl<K, V> Slab<K, V> {
             flushed: Padded(Lane::new()),
             single: Padded(Lane::new()),
             drop_panics: AtomicU64::new(0),
+            map,
         }
     }
 

@@ -1,0 +1,70 @@
+//! What this thread is in the middle of, further up its stack.
+
+use std::cell::RefCell;
+
+use crate::sync::{Arc, thread_local};
+
+thread_local! {
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A name that nothing else has as long as one of its clones is kept.
+#[derive(Clone)]
+pub(crate) struct Name(Arc<u8>);
+
+impl Name {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(0))
+    }
+}
+
+/// This thread is inside something until this is dropped.
+pub(crate) struct Inside(usize);
+
+impl Inside {
+    /// `None` if it is inside that already. On a thread that is being torn down nobody knows any
+    /// more, and it counts as outside.
+    pub(crate) fn enter(what: &Name) -> Option<Self> {
+        let what = Arc::as_ptr(&what.0).addr();
+        let entered = INSIDE.try_with(|inside| {
+            let mut inside = inside.borrow_mut();
+            let outside = !inside.contains(&what);
+            if outside {
+                inside.push(what);
+            }
+            outside
+        });
+        entered.unwrap_or(true).then(|| Self(what))
+    }
+
+    /// Whether this thread is inside anything.
+    pub(crate) fn anything() -> bool {
+        INSIDE
+            .try_with(|inside| !inside.borrow().is_empty())
+            .unwrap_or(false)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().retain(|&what| what != self.0));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_on_a_stack() {
+        let (one, two) = (Name::new(), Name::new());
+        let outer = Inside::enter(&one).expect("outside");
+        assert!(Inside::enter(&one.clone()).is_none());
+        let other = Inside::enter(&two).expect("something else");
+        drop(outer);
+        assert!(Inside::anything());
+        assert!(Inside::enter(&one).is_some());
+        drop(other);
+        assert!(!Inside::anything());
+    }
+}
