@@ -193,6 +193,16 @@ mutants() {
         mutant M13 "a replace that removes, then adds" take/get_against_replace
     fi
 
+    if wanted M18; then
+        swap $shard 'slot.is_some_and(Slot::is_coming)' 'slot.is_some_and(Slot::is_coming) && false'
+        mutant M18 "the hint of a slot that is not published yet is cleared" take/retime_against_insert
+    fi
+    if wanted M19; then
+        swap $wheel $'if self.cursor.load(Ordering::Acquire) != cursor {\n            // Something' \
+            $'if false {\n            // Something'
+        mutant M19 "no second look at the cursor in next" take/next_expiry_against_flush
+    fi
+
     # Who leaves first.
     if wanted M14; then
         swap $tournament $'fence(Ordering::SeqCst);\n        let mut at = at;' 'let mut at = at;'

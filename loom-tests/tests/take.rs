@@ -3,7 +3,7 @@
 #![cfg(loom)]
 
 use loom::thread;
-use sessionwheel::Reason;
+use sessionwheel::{Reason, Timestamp};
 use sessionwheel_loom_tests::{Watched, after, check, tick};
 
 const OLD: u64 = 11;
@@ -170,6 +170,47 @@ fn get_against_replace() {
             "{seen:?}"
         );
         map.settled(&[(0, OLD, Reason::Replaced)], 1);
+    });
+}
+
+/// At stake: who comes through the table may re-time an entry before its inserter has published its
+/// slot. A sweep that the new hint leads there finds nobody yet, and must not clear it.
+#[test]
+fn retime_against_insert() {
+    check("retime_against_insert", 3, || {
+        let map = Watched::default();
+        let other = beside(&map, |map| {
+            let retimed = map.retime(&0, tick(0), tick(0));
+            map.flush(after(0));
+            retimed
+        });
+        map.put(0, OLD, tick(3), tick(0));
+        if other.join().unwrap() {
+            map.flush(after(0));
+            map.settled(&[(0, OLD, Reason::Expired)], 0);
+        } else {
+            assert_eq!(map.flush(after(3)), 1);
+        }
+    });
+}
+
+/// At stake: a flush that opens a tick and finds nothing expired in it moves its entry to the due set
+/// behind the back of who asks when to come again.
+#[test]
+fn next_expiry_against_flush() {
+    check("next_expiry_against_flush", 3, || {
+        let map = Watched::default();
+        let deadline = Timestamp::from_nanos(after(1).as_nanos() + 10);
+        map.put(0, OLD, deadline, tick(0));
+        let other = beside(&map, |map| map.flush(after(1)));
+        let in_time = |map: &Watched| {
+            let next = map.next_expiry().expect("it expires some time");
+            assert!(next.as_nanos() <= deadline.as_nanos() + 1, "{next:?}");
+        };
+        in_time(&map);
+        in_time(&map);
+        assert_eq!(other.join().unwrap(), 0);
+        in_time(&map);
     });
 }
 
