@@ -147,8 +147,8 @@ fn hint_on_a_due_bit_against_sweep() {
     found_by_somebody("hint_on_a_due_bit_against_sweep", model, insert, open);
 }
 
-/// At stake: a hint on the upper level, for tick 5, while the cursor comes to tick 4 and the upper
-/// level's span is handed down.
+/// At stake: a hint on the upper level, for tick 5, while the cursor comes to tick 4, where the upper
+/// level's span is handed down, and then to tick 5.
 #[test]
 fn hint_against_a_change_of_level() {
     let model = || {
@@ -156,7 +156,10 @@ fn hint_against_a_change_of_level() {
         model.hint(OTHER, 5);
         model
     };
-    let open = |model: &Model| model.flush(4);
+    let open = |model: &Model| {
+        assert!(!model.flush(4), "not due yet");
+        model.flush(5)
+    };
     found_by_somebody("hint_against_a_change_of_level", model, insert, open);
 }
 
