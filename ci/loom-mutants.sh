@@ -216,6 +216,10 @@ mutants() {
         swap $tournament 'if again > best {' 'if false {'
         mutant M14c "a replay does not read the players again" tournament/enter_against_replay
     fi
+    if wanted M14d; then
+        swap $tournament $'// As above, for the next match.\n                fence(Ordering::SeqCst);' ''
+        mutant M14d "no fence after a match was raised" tournament/enter_against_replay
+    fi
     if wanted M15; then
         swap $tournament 'if now == rank {' 'if now == rank || true {'
         mutant M15 "who enters a key does not read the slot again" tournament/enter_against_leave
@@ -231,7 +235,7 @@ mutants() {
         mutant M15c "a key removed by a relaxed swap" tournament/enter_against_leave
     fi
     if wanted M16; then
-        swap $tournament $'fence(Ordering::SeqCst);\n        begun' 'begun'
+        swap $tournament $'fence(Ordering::SeqCst);\n    }\n\n    /// Every slot has' $'}\n\n    /// Every slot has'
         mutant M16 "no fence where the tournament begins" tournament/insert_against_the_beginning
     fi
     if wanted M16b; then

@@ -2,6 +2,7 @@
 # Random operation sequences against a plain model, as shipped and with tiny sizes; stress.
 #   CI_SEQUENCES  sequences (100,000), a fifth of them with tiny sizes
 #   CI_STRESS     factor for the stress tests (1)
+# A million entries expire under listeners that flush.
 source "$(dirname "$0")/lib.sh"
 
 export SEQUENCES=${CI_SEQUENCES:-100000} STRESS=${CI_STRESS:-1}
@@ -19,8 +20,9 @@ tiny() {
 }
 
 stress() {
-    SESSIONWHEEL_STRESS=$STRESS \
-        cargo test --release --package sessionwheel --test stress --test flushes -- --nocapture
+    SESSIONWHEEL_STRESS=$STRESS SESSIONWHEEL_EXPIRED=1000000 \
+        cargo test --release --package sessionwheel \
+        --test stress --test flushes --test listeners -- --nocapture
 }
 export -f as_shipped tiny stress
 

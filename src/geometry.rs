@@ -53,7 +53,7 @@ pub(crate) const MATCH_BITS: u32 = if TINY { 1 } else { 3 };
 /// Rounds of the tournament. The winners of the last one, one for each 32,768 slots, are looked
 /// through.
 pub(crate) const ROUNDS: usize = if cfg!(loom) {
-    1
+    2
 } else if TINY {
     3
 } else {

@@ -63,8 +63,8 @@ impl Tournament {
         self.0.leave(slot);
     }
 
-    pub fn begin(&self) -> bool {
-        self.0.begin()
+    pub fn begin(&self) {
+        self.0.begin();
     }
 
     pub fn is_on(&self) -> bool {

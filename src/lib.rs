@@ -91,7 +91,10 @@
 //!   up to 64 sessions has one shard, others have it on request.
 //! - Iteration and `clear` are not snapshots; a flush is atomic for each session, not over all.
 //! - A map without a maximum grows as long as some guard is held and entries come and go.
-//! - A shard holds at most 2^30 entries. 64-bit atomics are required, and keys and
+//! - A flush looks at what expires within the current tick and has not expired yet, once for each
+//!   flush; beyond that, at each survivor a bounded number of times in its life. See
+//!   [`MapBuilder::tick_bits`].
+//! - A map holds fewer than 2^32 entries, a shard at most 2^30. 64-bit atomics are required, and keys and
 //!   values aligned to 64 bytes at most.
 //! - Memory is given back when the cache is dropped, not when it shrinks.
 //! - A thread that panics in `K::eq` or `K::hash` loses the entry it was inserting, nothing else.

@@ -297,3 +297,129 @@ fn entries_that_never_expire_can_be_evicted() {
         assert_eq!((gone.len(), map.len()), (3 * maximum, maximum));
     }
 }
+
+#[test]
+fn entries_that_never_expire_take_turns() {
+    for (maximum, shards) in [(1_000usize, 1), (20_480, 16)] {
+        let map: Map = build(maximum, shards);
+        let n = maximum as u64;
+        for key in 0..10 * n {
+            map.insert(key, 0, Timestamp::NEVER, at(0)).unwrap();
+        }
+        let guard = map.pin();
+        let oldest = map.iter(&guard).map(|entry| *entry.key()).min();
+        println!(
+            "{maximum} in {shards} shards: the oldest is {oldest:?} of {}",
+            10 * n
+        );
+        assert!(oldest >= Some(8 * n), "nobody stays for ever");
+        assert_eq!(map.len(), maximum);
+    }
+}
+
+#[test]
+fn two_who_change_the_maximum_never_let_in_more_than_the_larger() {
+    let _alone = alone();
+    let map = build(100, 1);
+    let running = AtomicUsize::new(2);
+    let (mut counts, mut most) = (0, 0);
+    common::scope(|scope| {
+        for maximum in [20, 100] {
+            let (map, running) = (&map, &running);
+            scope.spawn(move || {
+                for _ in 0..20_000 * scale() {
+                    map.set_maximum(Some(maximum));
+                }
+                running.fetch_sub(1, Relaxed);
+            });
+        }
+        let mut key = 0;
+        while running.load(Relaxed) != 0 {
+            for _ in 0..64 {
+                drop(map.insert(key, 0, at(10), at(0)));
+                key += 1;
+                assert!(map.len() <= 100);
+            }
+            most = most.max(map.iter(&map.pin()).count());
+            counts += 1;
+        }
+    });
+    println!("{counts} counts, {most} at the most");
+    assert!(counts > 0 && most <= 100);
+}
+
+#[test]
+fn a_surplus_leaves_from_all_shards_alike() {
+    const N: u64 = 20_000;
+    for shards in [16, 256] {
+        let map = build(N as usize, shards);
+        for key in 0..N {
+            map.insert(key, 0, at(1 + key), at(0)).unwrap();
+        }
+        map.set_maximum(Some(N as usize / 2));
+        while map.len() > N as usize / 2 {
+            map.flush(at(0));
+        }
+        let guard = map.pin();
+        let late = map.iter(&guard).filter(|e| *e.key() >= N / 2).count() as u64;
+        println!(
+            "{shards} shards: {late} of the {} that expire last stay",
+            N / 2
+        );
+        assert!(late > N / 2 * 8 / 10);
+    }
+}
+
+#[test]
+fn those_who_pay_for_a_lower_maximum_together_pay_once() {
+    let _alone = alone();
+    const THREADS: usize = 4;
+    let rounds = 50 * scale();
+    for _ in 0..rounds {
+        let map = build(200, 1);
+        for key in 0..200 {
+            map.insert(key, 0, at(10), at(0)).unwrap();
+        }
+        map.set_maximum(Some(100));
+        let start = Barrier::new(THREADS);
+        common::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    while map.len() > 100 {
+                        map.flush(at(0));
+                    }
+                });
+            }
+        });
+        assert_eq!(map.iter(&map.pin()).count(), 100);
+    }
+    println!("{rounds} rounds, {THREADS} payers, none paid twice");
+}
+
+#[test]
+fn the_length_is_right_beside_a_maximum_that_changes() {
+    let _alone = alone();
+    let map = build(100, 4);
+    for key in 0..10 {
+        map.insert(key, 0, at(10), at(0)).unwrap();
+    }
+    let running = AtomicUsize::new(1);
+    let mut counts = 0;
+    common::scope(|scope| {
+        scope.spawn(|| {
+            for turn in 0..20_000 * scale() {
+                map.set_maximum((turn % 2 == 0).then_some(100));
+            }
+            running.store(0, Relaxed);
+        });
+        while running.load(Relaxed) != 0 {
+            let len = map.len();
+            // An upper bound, if the other thread was stopped in the midst of it.
+            assert!((10..=20).contains(&len), "{len}");
+            counts += 1;
+        }
+    });
+    println!("{counts} counts");
+    assert!(counts > 0 && map.len() == 10);
+}

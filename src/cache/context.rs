@@ -121,11 +121,16 @@ impl Contexts {
             .map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
 
-    /// Makes all sessions of `context` that are cached now invisible.
+    /// Makes all sessions of `context` that are cached now invisible. `false`
+    /// if it was at its last generation: going round would bring back sessions
+    /// of the first.
     #[cfg(test)]
-    pub(super) fn raise(&self, context: Context) {
+    pub(super) fn raise(&self, context: Context) -> bool {
         let cell = self.generations.get_or_alloc(context.0);
-        cell.fetch_add(1, Ordering::Relaxed);
+        cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |generation| {
+            generation.checked_add(1)
+        })
+        .is_ok()
     }
 }
 
@@ -157,12 +162,23 @@ mod tests {
     }
 
     #[test]
+    fn the_last_generation_is_not_raised() {
+        let contexts = Contexts::new();
+        assert!(contexts.raise(Context::DEFAULT));
+        let cell = contexts.generations.at(0);
+        cell.store(u32::MAX - 1, Ordering::Relaxed);
+        assert!(contexts.raise(Context::DEFAULT));
+        assert!(!contexts.raise(Context::DEFAULT));
+        assert_eq!(contexts.generation(Context::DEFAULT), u32::MAX);
+    }
+
+    #[test]
     fn raising_one_generation_leaves_all_others() {
         let contexts = Contexts::new();
         for number in [0, 63, 64, 191, 192, 9_999] {
-            contexts.raise(Context(number));
+            assert!(contexts.raise(Context(number)));
         }
-        contexts.raise(Context(64));
+        assert!(contexts.raise(Context(64)));
         for number in 0..10_000 {
             let expected = match number {
                 64 => 2,

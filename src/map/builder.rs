@@ -66,11 +66,12 @@ impl<K, V> MapBuilder<K, V> {
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> {
     /// How many entries the map holds at the most: `None` (the default) for no limit, `Some(0)` for
-    /// a map that keeps nothing. Must be below 2^47.
+    /// a map that keeps nothing. Must be below 2^32 - 1.
     ///
     /// At its maximum, an insert evicts the entry that expires first of all in the key's shard (in
-    /// the next one, if that is empty), in a number of steps that doesn't depend on how many there
-    /// are. Entries that never expire come last, and take turns.
+    /// the next one, if that is empty), in a number of steps that hardly depends on how many there
+    /// are: a few dozen, and one for each 32,768 entries in the shard. Entries that never expire come
+    /// last, and take turns.
     pub fn maximum(mut self, maximum: Option<usize>) -> Self {
         self.maximum = maximum;
         self
@@ -232,7 +233,7 @@ mod tests {
             builder().tick_bits(63).build().err(),
             Some(BuildError::TickBits(63))
         );
-        assert!(builder().maximum(Some(1 << 47)).build().is_err());
+        assert!(builder().maximum(Some((1 << 32) - 1)).build().is_err());
     }
 
     #[test]

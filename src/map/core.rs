@@ -23,6 +23,10 @@ pub(super) struct Core<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     pub(super) helpers: Helpers,
     /// Which shard the next bounded flush begins with.
     pub(super) flush_rotor: AtomicUsize,
+    /// From which shard the next surplus entry leaves.
+    pub(super) surplus_rotor: AtomicUsize,
+    /// Whether a thread calls the roll before it gives up.
+    pub(super) rolling: AtomicUsize,
 }
 
 /// A shard, its number, and a place in it.
@@ -51,6 +55,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             listener,
             helpers,
             flush_rotor: AtomicUsize::new(0),
+            surplus_rotor: AtomicUsize::new(0),
+            rolling: AtomicUsize::new(0),
         };
         core.prepare_for(maximum);
         core
@@ -63,8 +69,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         }
         for shard in &self.shards {
             let _guard = reclaim::pin();
-            if shard.tournament.begin() {
+            // Whoever comes before the roll is called to its end calls it too.
+            if !shard.tournament.is_complete() {
+                shard.tournament.begin();
                 shard.call_the_roll();
+                shard.tournament.complete();
             }
         }
     }
@@ -95,6 +104,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         }
     }
 
+    /// How many entries there are.
+    pub(super) fn len(&self) -> u64 {
+        self.permits.in_use().unwrap_or_else(|| {
+            // An upper bound: slots ever used.
+            let slots = self.shards.iter().map(|s| u64::from(s.slab.high_water()));
+            slots.sum::<u64>().min(self.permits.maximum())
+        })
+    }
+
     /// Tells the listener of one entry.
     #[inline]
     pub(super) fn deliver_one(
@@ -119,7 +137,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
     pub(super) fn stats(&self) -> Stats {
         let mut stats = Stats {
-            live: self.permits.in_use(),
+            live: self.len(),
             ..Stats::default()
         };
         for shard in &self.shards {

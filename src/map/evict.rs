@@ -7,6 +7,8 @@ use super::shard::Shard;
 use super::types::Reason;
 use crate::reclaim::Guard;
 use crate::slab::{Deadline, Moment, SlotNumber};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::yield_now;
 use crate::table::Table;
 use crate::tournament::Rank;
 
@@ -15,14 +17,14 @@ const SURPLUS: usize = 64;
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     /// Removes the entry of this shard that expires first, or one of the next shard that has any,
-    /// and hands over its permit. `None` inside the listener, or if all who have a permit are on
-    /// their way in.
+    /// and hands over its permit; or a permit that has come back meanwhile. `None` inside the
+    /// listener, or if all who have a permit are on their way in.
     #[cold]
     pub(super) fn evict(
         &self,
         index: usize,
         now: Moment,
-        events: &mut Vec<Event>,
+        evicted: &mut Evicted,
         guard: &Guard,
     ) -> Option<Permit<'_>> {
         if self.in_listener() {
@@ -30,85 +32,148 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         }
         let (before, behind) = (0..index, index..self.shards.len());
         let shards = || behind.clone().chain(before.clone());
-        let (victim, slot, reason) = shards()
-            .find_map(|index| self.evict_from(index, now, guard))
-            .or_else(|| {
-                // Before an insert is refused: somebody may have been stopped after publishing an
-                // entry and before letting it compete.
-                shards().find_map(|index| {
-                    self.shards[index].call_the_roll();
-                    self.evict_from(index, now, guard)
-                })
-            })?;
-        self.note(events, victim, slot, reason);
-        Some(self.permits.permit(index))
+        for round in 0..ROUNDS {
+            if round != 0 {
+                yield_now();
+                if let Some(permit) = self.permits.take(index) {
+                    return Some(permit);
+                }
+            }
+            for victim in shards() {
+                if let Some(permit) = self.evict_from(victim, index, now, evicted, guard) {
+                    return Some(permit);
+                }
+            }
+        }
+        // Before an insert is refused: somebody may have been stopped after publishing an entry and
+        // before letting it compete. One thread looks for it, the others have nothing to gain.
+        let _rolling = Rolling::begin(self)?;
+        shards().find_map(|victim| {
+            self.shards[victim].call_the_roll();
+            self.evict_from(victim, index, now, evicted, guard)
+        })
     }
 
     fn evict_from(
         &self,
+        victim: usize,
         index: usize,
         now: Moment,
+        evicted: &mut Evicted,
         guard: &Guard,
-    ) -> Option<(usize, SlotNumber, Reason)> {
-        let (slot, reason) = self.shards[index].evict(now, guard)?;
-        Some((index, slot, reason))
+    ) -> Option<Permit<'_>> {
+        loop {
+            match self.shards[victim].evict(now, guard) {
+                Outcome::Evicted(slot, reason) => {
+                    evicted.count += 1;
+                    self.note(&mut evicted.events, victim, slot, reason);
+                    return Some(self.permits.permit(index));
+                }
+                Outcome::Lost => {
+                    // Another has removed the victim, and given its permit back.
+                    if let Some(permit) = self.permits.take(index) {
+                        return Some(permit);
+                    }
+                }
+                Outcome::Nobody => return None,
+            }
+        }
     }
 
-    /// Removes some of what a lowered maximum has made surplus. How many.
+    /// Removes some of what a lowered maximum has made surplus.
     #[inline]
-    pub(super) fn pay_debt(&self, now: Moment, events: &mut Vec<Event>, guard: &Guard) -> usize {
-        if self.permits.debt() == 0 {
-            return 0;
-        }
-        let mut evicted = 0;
-        while evicted < SURPLUS && self.permits.debt() != 0 {
-            // From all shards in turn.
-            let index = evicted % self.shards.len();
-            let Some(permit) = self.evict(index, now, events, guard) else {
-                break;
-            };
-            // Given back, it pays.
-            drop(permit);
-            evicted += 1;
+    pub(super) fn pay_debt(&self, now: Moment, guard: &Guard) -> Evicted {
+        let mut evicted = Evicted::default();
+        if self.permits.debt() != 0 {
+            self.permits.settle();
+            // Paid first, so that nobody else pays the same with another entry.
+            while evicted.count < SURPLUS && self.permits.pay(1) == 1 {
+                // From all shards in turn.
+                let turn = self.surplus_rotor.fetch_add(1, Ordering::Relaxed);
+                let shard = turn % self.shards.len();
+                let Some(permit) = self.evict(shard, now, &mut evicted, guard) else {
+                    self.permits.owe(1);
+                    break;
+                };
+                permit.use_up();
+            }
         }
         evicted
     }
 }
 
+/// So often an eviction looks for somebody, if all who have a permit are on their way in, and offers
+/// its processor to them in between.
+const ROUNDS: usize = if cfg!(loom) { 1 } else { 8 };
+
+/// Who had to leave.
+#[derive(Default)]
+pub(super) struct Evicted {
+    pub(super) count: usize,
+    pub(super) events: Vec<Event>,
+}
+
+/// What became of an attempt to evict.
+enum Outcome {
+    Evicted(SlotNumber, Reason),
+    /// Somebody else removed the victim.
+    Lost,
+    Nobody,
+}
+
+/// This thread calls the roll until this is dropped.
+struct Rolling<'m>(&'m AtomicUsize);
+
+impl<'m> Rolling<'m> {
+    fn begin<K, V>(core: &'m Core<K, V>) -> Option<Self>
+    where
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        // Relaxed: it only spares work.
+        let others = core.rolling.swap(1, Ordering::Relaxed);
+        (others == 0).then_some(()).map(|()| Self(&core.rolling))
+    }
+}
+
+impl Drop for Rolling<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     /// Removes the entry that expires first. The caller has its permit.
-    fn evict(&self, now: Moment, guard: &Guard) -> Option<(SlotNumber, Reason)> {
+    fn evict(&self, now: Moment, guard: &Guard) -> Outcome {
         loop {
-            let (number, rank) = self.tournament.first()?;
+            let Some((number, rank)) = self.tournament.first() else {
+                return Outcome::Nobody;
+            };
             let slot = self.live(number);
-            let Some((slot, deadline)) = slot.map(|slot| (slot, slot.deadline())) else {
-                // Its remover has not got round to it.
+            let slot = slot.map(|slot| (slot, slot.deadline()));
+            let Some((slot, deadline)) = slot.filter(|(_, d)| Rank::of(*d) == rank) else {
+                // Whoever removed, re-timed or sentenced it has not got round to this.
                 self.enter(number);
                 continue;
             };
-            if Rank::of(deadline) != rank {
-                // Nor has who re-timed or sentenced it.
-                self.enter(number);
-                continue;
-            }
             // Through the deadline word, as an expiry, so that a re-timing either wins or fails.
             // Whom another has sentenced and not marked yet, this thread may mark.
             let sentenced = deadline.is_tombstone()
                 || slot.change_deadline(deadline, Deadline::EVICTED).is_ok();
-            if sentenced && Table::mark(slot) {
-                let expired = match deadline {
-                    Deadline::EVICTED => false,
-                    deadline => deadline.has_passed(now),
-                };
-                let reason = if expired {
-                    Reason::Expired
-                } else {
-                    Reason::Evicted
-                };
-                self.finish(number, None, reason, guard);
-                return Some((number, reason));
+            if !sentenced {
+                continue; // re-timed
             }
-            // Somebody else removed or re-timed it.
+            if !Table::mark(slot) {
+                return Outcome::Lost;
+            }
+            let expired = deadline != Deadline::EVICTED && deadline.has_passed(now);
+            let reason = if expired {
+                Reason::Expired
+            } else {
+                Reason::Evicted
+            };
+            self.finish(number, None, reason, guard);
+            return Outcome::Evicted(number, reason);
         }
     }
 }

@@ -48,9 +48,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     pub(super) fn flush(&self, at: Timestamp) -> Swept {
         let at = Moment::new(at);
         let mut guard = reclaim::pin();
-        let mut events = Vec::new();
-        self.pay_debt(at, &mut events, &guard);
-        self.deliver(&events, &guard);
+        let surplus = self.pay_debt(at, &guard);
+        self.deliver(&surplus.events, &guard);
         guard.refresh();
         let due: Vec<usize> = (0..self.shards.len())
             .filter(|&index| self.shards[index].wheel.has_due(at))
@@ -74,9 +73,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let mut budget = Budget { left: budget };
         let at = Moment::new(at);
         let guard = reclaim::pin();
-        let mut events = Vec::new();
-        self.pay_debt(at, &mut events, &guard);
-        self.deliver(&events, &guard);
+        let surplus = self.pay_debt(at, &guard);
+        self.deliver(&surplus.events, &guard);
         drop(guard);
         let mut swept = Swept::default();
         // Relaxed: only a place to begin.
@@ -146,11 +144,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         cleared
     }
 
-    /// Drives the epoch and drops what is ripe until nothing is left, or nothing moves.
+    /// Drives the epoch and drops what is ripe until as much has been dropped as was waiting, or
+    /// nothing moves. What others retire meanwhile is not waited for.
     fn drop_garbage(&self, shards: &[usize], origin: Origin) {
+        let slab = |index: usize| &self.shards[index].slab;
+        let goals: Vec<u64> = shards.iter().map(|&i| slab(i).retired(origin)).collect();
         let left = || -> u64 {
-            let garbage = |&index: &usize| self.shards[index].slab.garbage_of(origin);
-            shards.iter().map(garbage).sum()
+            let goals = shards.iter().zip(&goals);
+            goals.map(|(&i, &goal)| slab(i).left_to(goal, origin)).sum()
         };
         let mut before = left();
         // An outer guard of this thread's holds the epoch, or an outer call is at it already: no

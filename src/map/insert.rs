@@ -1,7 +1,7 @@
 //! Insert: slot first, then permit, then publish.
 
 use super::core::{Core, Route};
-use super::notify::Event;
+use super::evict::Evicted;
 use super::shard::Shard;
 use super::types::{InsertError, Inserted, Reason};
 use crate::reclaim::{self, Guard};
@@ -30,12 +30,11 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         now: Timestamp,
     ) -> Result<Inserted, InsertError<K, V>> {
         let mut guard = reclaim::pin();
-        let mut events = Vec::new();
-        let evicted = self.pay_debt(Moment::new(now), &mut events, &guard);
-        self.deliver(&events, &guard);
+        let surplus = self.pay_debt(Moment::new(now), &guard);
+        self.deliver(&surplus.events, &guard);
         let inserted = self.insert_one(hash, key, value, deadline, now, &mut guard);
         inserted.map(|inserted| Inserted {
-            evicted: inserted.evicted + evicted,
+            evicted: inserted.evicted + surplus.count,
             ..inserted
         })
     }
@@ -69,10 +68,10 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let retire = |n: SlotNumber| shard.slab.retire(n, guard);
         let mut undelivered = Undelivered {
             core: self,
-            events: Vec::new(),
+            evicted: Evicted::default(),
             guard,
         };
-        let events = &mut undelivered.events;
+        let evicted = &mut undelivered.evicted;
         let filled = held.fill(place.position(), deadline, key, value);
         let number = filled.number();
         let mut inserted = Inserted::default();
@@ -102,7 +101,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                     };
                     shard.finish(slot, Some(before), reason, guard);
                     inserted.replaced = true;
-                    self.note(events, index, slot, reason);
+                    self.note(&mut evicted.events, index, slot, reason);
                     break;
                 }
                 Search::Absent { before } => {
@@ -110,8 +109,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                         permit = self.permits.take(index);
                     }
                     if permit.is_none() {
-                        permit = self.evict(index, now, events, guard);
-                        inserted.evicted += usize::from(permit.is_some());
+                        permit = self.evict(index, now, evicted, guard);
                     }
                     let Some(right) = permit.take() else {
                         shard.counters.full();
@@ -128,6 +126,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 }
             }
         }
+        inserted.evicted = evicted.count;
         Ok(inserted)
     }
 }
@@ -136,13 +135,13 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 /// comparison panics after an eviction.
 struct Undelivered<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
     core: &'m Core<K, V>,
-    events: Vec<Event>,
+    evicted: Evicted,
     guard: &'m Guard,
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Drop for Undelivered<'_, K, V> {
     fn drop(&mut self) {
-        self.core.deliver(&self.events, self.guard);
+        self.core.deliver(&self.evicted.events, self.guard);
     }
 }
 

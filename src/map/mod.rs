@@ -149,9 +149,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
 
     /// How many entries are in the map, expired ones that no flush has met included. Never above
     /// the maximum, unless that has just been lowered. Takes no lock; while other threads are at
-    /// work it is a moment's estimate.
+    /// work it is a moment's estimate, and if one of them was stopped in the midst of changing the
+    /// maximum, an upper bound.
     pub fn len(&self) -> usize {
-        self.core.permits.in_use() as usize
+        self.core.len() as usize
     }
 
     /// Whether [`len`](Self::len) is zero.
@@ -171,7 +172,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// from the moment this returns; the surplus leaves in steps of at most 64 entries for each
     /// call that inserts or flushes. Until it returns, an insert beside it may evict although there
     /// is room. The first maximum of a map that had none goes through all entries once. A number of
-    /// 2^47 or more means no limit.
+    /// 2^32 - 1 or more means no limit.
     pub fn set_maximum(&self, maximum: Option<usize>) {
         self.core.set_maximum(permits::number(maximum));
     }

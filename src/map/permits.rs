@@ -1,23 +1,29 @@
-//! Permits bound the live entries: their sum is the maximum.
+//! Permits bound the live entries: no more of them exist than the maximum.
 //!
 //! Ground rules:
 //! - Who publishes a new entry has a permit; who sets a mark has it back. An eviction hands the
 //!   victim's over.
 //! - Every shard starts with its part of them and keeps what its removals return. A shard that has
 //!   none takes one from another, for itself alone: no permit is in transit (but while a lowered
-//!   maximum is being paid for, in `settle`). Each return moves
-//!   a stamp, so that who has found none anywhere knows whether one was returned behind its back.
-//!   Who finds none, and none returned meanwhile, may evict: there was an instant at which every
-//!   permit was in use.
-//! - Lowering the maximum makes a *debt*, which spare permits and evictions pay.
+//!   maximum is being paid for, in `settle`). Each return moves a stamp, so that who has found none
+//!   anywhere knows whether one was returned behind its back. Who finds none, and none returned
+//!   meanwhile, may evict: there was an instant at which every permit was in use.
+//! - The maximum and how many permits have been issued are one word, so that two who change the
+//!   maximum agree on what to issue. What is issued beyond the maximum is a *debt*, which spare
+//!   permits and evictions pay.
 //!
-//! All counters are Relaxed: they order nothing, and each is exact by itself.
+//! All counters are Relaxed, unless said: they order nothing, and each is exact by itself.
 
 use crate::sync::Padded;
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
+use crate::sync::yield_now;
 
-/// "Unlimited", as a number of permits. More entries than slots can be numbered.
-pub(super) const UNLIMITED: u64 = 1 << COUNT_BITS >> 1;
+/// "Unlimited", as a number of permits.
+pub(super) const UNLIMITED: u64 = u32::MAX as u64;
 
 /// A shard's word: so many bits of spare permits, and above them the stamp.
 const COUNT_BITS: u32 = 48;
@@ -30,10 +36,39 @@ const STAMP: u64 = 1 << COUNT_BITS;
 const SLACK: u64 = 16_384;
 const SLACK_SHARE: u64 = 8;
 
+/// How often a count is taken again because permits were in transit.
+const COUNTS: usize = 64;
+
 pub(super) struct Permits {
-    maximum: AtomicU64,
-    debt: AtomicU64,
+    ledger: AtomicU64,
+    /// How often a thread has begun and ended to bring spare permits into existence, or out of it.
+    begun: AtomicU64,
+    ended: AtomicU64,
     spare: Box<[Padded<Spare>]>,
+}
+
+/// The maximum, and how many permits exist: a half of a word each.
+#[derive(Clone, Copy)]
+struct Ledger {
+    maximum: u32,
+    issued: u32,
+}
+
+impl Ledger {
+    fn from_raw(raw: u64) -> Self {
+        Self {
+            maximum: (raw >> 32) as u32,
+            issued: raw as u32,
+        }
+    }
+
+    fn raw(self) -> u64 {
+        u64::from(self.maximum) << 32 | u64::from(self.issued)
+    }
+
+    fn debt(self) -> u32 {
+        self.issued.saturating_sub(self.maximum)
+    }
 }
 
 /// One shard's spare permits, and how often any were returned to it (modulo 2^16).
@@ -86,6 +121,9 @@ pub(super) fn number(maximum: Option<usize>) -> u64 {
 /// How many slots a shard may use: its part of the maximum, what chance may add to that, and its
 /// part of the slack.
 pub(super) fn slots_per_shard(maximum: u64, shards: u64) -> u32 {
+    if maximum == UNLIMITED {
+        return u32::MAX;
+    }
     let part = maximum.div_ceil(shards);
     let spread = if shards == 1 {
         0
@@ -99,14 +137,34 @@ pub(super) fn slots_per_shard(maximum: u64, shards: u64) -> u32 {
 impl Permits {
     pub(super) fn new(maximum: u64, shards: usize) -> Self {
         let permits = Self {
-            maximum: AtomicU64::new(maximum),
-            debt: AtomicU64::new(0),
+            ledger: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             spare: (0..shards)
                 .map(|_| Padded(Spare(AtomicU64::new(0))))
                 .collect(),
         };
-        permits.spread(maximum);
+        permits.set_maximum(maximum);
         permits
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger::from_raw(self.ledger.load(Relaxed))
+    }
+
+    /// Changes the ledger in one step; what it was before.
+    fn change(&self, change: impl Fn(Ledger) -> Ledger) -> Ledger {
+        let mut now = self.ledger.load(Relaxed);
+        loop {
+            let next = change(Ledger::from_raw(now)).raw();
+            match self
+                .ledger
+                .compare_exchange_weak(now, next, Relaxed, Relaxed)
+            {
+                Ok(_) => return Ledger::from_raw(now),
+                Err(other) => now = other,
+            }
+        }
     }
 
     fn spread(&self, permits: u64) {
@@ -119,12 +177,12 @@ impl Permits {
 
     #[inline]
     pub(super) fn maximum(&self) -> u64 {
-        self.maximum.load(Relaxed)
+        self.ledger().maximum.into()
     }
 
     #[inline]
     pub(super) fn debt(&self) -> u64 {
-        self.debt.load(Relaxed)
+        self.ledger().debt().into()
     }
 
     /// A permit for a shard, if there is one anywhere.
@@ -179,42 +237,78 @@ impl Permits {
 
     /// Pays debt with permits that the caller has. How many went.
     pub(super) fn pay(&self, permits: u64) -> u64 {
-        take_from(&self.debt, u64::MAX, permits)
+        let paid = |ledger: Ledger| u64::from(ledger.debt()).min(permits);
+        let before = self.change(|ledger| Ledger {
+            issued: ledger.issued - paid(ledger) as u32,
+            ..ledger
+        });
+        paid(before)
+    }
+
+    /// Takes back a payment for which there was no permit after all.
+    pub(super) fn owe(&self, permits: u32) {
+        self.change(|ledger| Ledger {
+            issued: ledger.issued.saturating_add(permits),
+            ..ledger
+        });
+    }
+
+    /// Calls what moves permits between the ledger and the shards.
+    fn moving(&self, f: impl FnOnce()) {
+        self.begun.fetch_add(1, Relaxed);
+        // Partner: the fence in `in_use`. Who counts without a permit that is in transit sees that
+        // this has begun.
+        fence(Release);
+        f();
+        // Release: partner of the Acquire in `in_use`. Who counts after this has ended finds all
+        // permits in their places.
+        self.ended.fetch_add(1, Release);
     }
 
     /// Pays debt with spare permits.
     #[cold]
-    fn settle(&self) {
-        for spare in &self.spare {
-            let debt = self.debt();
-            if debt == 0 {
-                return;
+    pub(super) fn settle(&self) {
+        self.moving(|| {
+            for spare in &self.spare {
+                let debt = self.debt();
+                if debt == 0 {
+                    break;
+                }
+                let taken = spare.take(debt);
+                let paid = self.pay(taken);
+                if paid < taken {
+                    spare.give(taken - paid);
+                }
             }
-            let taken = spare.take(debt);
-            let paid = self.pay(taken);
-            if paid < taken {
-                spare.give(taken - paid);
-            }
-        }
+        });
     }
 
     pub(super) fn set_maximum(&self, new: u64) {
-        let old = self.maximum.swap(new, Relaxed);
-        if new >= old {
-            let granted = new - old;
-            self.spread(granted - self.pay(granted));
-        } else {
-            self.debt.fetch_add(old - new, Relaxed);
-            self.settle();
-        }
+        let maximum = u32::try_from(new).unwrap_or(u32::MAX);
+        self.moving(|| {
+            let before = self.change(|ledger| Ledger {
+                maximum,
+                issued: ledger.issued.max(maximum),
+            });
+            self.spread(maximum.saturating_sub(before.issued).into());
+        });
+        self.settle();
     }
 
     /// Entries that are published, or about to be: never more than the maximum once a lowered one
-    /// is paid for.
-    pub(super) fn in_use(&self) -> u64 {
-        let issued = self.maximum() + self.debt();
-        let spare: u64 = self.spare.iter().map(|s| s.count()).sum();
-        issued.saturating_sub(spare)
+    /// is paid for. `None` if the maximum is being changed again and again, or somebody was stopped
+    /// while changing it.
+    pub(super) fn in_use(&self) -> Option<u64> {
+        (0..COUNTS).find_map(|round| {
+            if round > COUNTS / 2 {
+                yield_now();
+            }
+            let ended = self.ended.load(Acquire);
+            let spare: u64 = self.spare.iter().map(|s| s.count()).sum();
+            let in_use = u64::from(self.ledger().issued).saturating_sub(spare);
+            fence(Acquire);
+            (self.begun.load(Relaxed) == ended).then_some(in_use)
+        })
     }
 }
 
@@ -238,6 +332,10 @@ fn take_from(counter: &AtomicU64, bits: u64, most: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn in_use(permits: &Permits) -> u64 {
+        permits.in_use().expect("nobody changes the maximum")
+    }
+
     fn take(permits: &Permits, shard: usize) -> bool {
         permits.take(shard).map(Permit::use_up).is_some()
     }
@@ -246,7 +344,7 @@ mod tests {
     fn all_permits_can_be_had_from_any_shard() {
         let permits = Permits::new(10, 4);
         for i in 0..10 {
-            assert_eq!(permits.in_use(), i);
+            assert_eq!(in_use(&permits), i);
             assert!(take(&permits, 2));
         }
         assert!(!take(&permits, 2));
@@ -258,7 +356,7 @@ mod tests {
     fn one_that_is_not_used_comes_back() {
         let permits = Permits::new(1, 2);
         drop(permits.take(0));
-        assert_eq!(permits.in_use(), 0);
+        assert_eq!(in_use(&permits), 0);
     }
 
     #[test]
@@ -269,11 +367,11 @@ mod tests {
         }
         permits.set_maximum(3);
         assert_eq!(permits.debt(), 3, "two spare ones went at once");
-        assert_eq!(permits.in_use(), 6);
+        assert_eq!(in_use(&permits), 6);
         permits.give(1, 2);
         assert!(!take(&permits, 0));
         permits.give(1, 2);
-        assert_eq!(permits.in_use(), 2);
+        assert_eq!(in_use(&permits), 2);
         assert!(take(&permits, 0));
         assert!(!take(&permits, 0));
         permits.set_maximum(4);
@@ -288,7 +386,21 @@ mod tests {
             assert!(take(&permits, 0));
             permits.give(0, 1);
         }
-        assert_eq!(permits.in_use(), 0);
+        assert_eq!(in_use(&permits), 0);
+    }
+
+    #[test]
+    fn what_was_paid_too_early_is_owed_again() {
+        let permits = Permits::new(2, 1);
+        assert!(take(&permits, 0) && take(&permits, 0));
+        permits.set_maximum(1);
+        assert_eq!((permits.pay(1), permits.debt()), (1, 0));
+        // The maximum is back before the payer finds that it has no permit.
+        permits.set_maximum(2);
+        permits.owe(1);
+        assert_eq!(permits.debt(), 1, "three permits were issued");
+        permits.give(0, 1);
+        assert_eq!((in_use(&permits), permits.debt()), (1, 0));
     }
 
     #[test]
@@ -298,9 +410,9 @@ mod tests {
             assert!(take(&permits, 1));
         }
         permits.set_maximum(2);
-        assert_eq!((permits.in_use(), permits.debt()), (5, 3));
+        assert_eq!((in_use(&permits), permits.debt()), (5, 3));
         permits.set_maximum(UNLIMITED);
-        assert_eq!((permits.in_use(), permits.debt()), (5, 0));
+        assert_eq!((in_use(&permits), permits.debt()), (5, 0));
     }
 
     #[test]

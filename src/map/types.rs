@@ -170,7 +170,7 @@ pub enum BuildError {
     Shards(usize),
     /// A tick must be between 1 and 2^62 nanoseconds long.
     TickBits(u32),
-    /// The maximum must be below 2^47.
+    /// The maximum must be below 2^32 - 1.
     Maximum(usize),
 }
 
@@ -182,7 +182,7 @@ impl fmt::Display for BuildError {
                 "{n} shards: the number must be a power of two, at most 65536"
             ),
             Self::TickBits(bits) => write!(f, "a tick of 2^{bits} ns: at most 2^62"),
-            Self::Maximum(n) => write!(f, "a maximum of {n}: it must be below 2^47"),
+            Self::Maximum(n) => write!(f, "a maximum of {n}: it must be below 2^32 - 1"),
         }
     }
 }

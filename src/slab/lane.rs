@@ -56,12 +56,23 @@ impl Lane {
         }
     }
 
-    pub(super) fn garbage(&self) -> u64 {
-        // In this order, and Acquire, partner of the Release where they are raised: what was
-        // recycled was retired before.
+    /// How many slots have still to be recycled until `goal` have been, of all that ever were.
+    pub(super) fn left_to(&self, goal: u64) -> u64 {
+        // Acquire: partner of the Release where it is raised.
         let recycled = self.recycled.load(Ordering::Acquire);
-        let retired = self.retired.load(Ordering::Acquire);
-        retired.saturating_sub(recycled)
+        // As a signed number: more may have been recycled since.
+        let left = goal.wrapping_sub(recycled);
+        if left > u64::MAX / 2 { 0 } else { left }
+    }
+
+    pub(super) fn retired(&self) -> u64 {
+        self.retired.load(Ordering::Acquire) // as above
+    }
+
+    pub(super) fn garbage(&self) -> u64 {
+        // In this order: what was recycled was retired before.
+        let recycled = self.recycled.load(Ordering::Acquire);
+        self.retired().saturating_sub(recycled)
     }
 }
 

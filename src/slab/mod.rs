@@ -339,6 +339,16 @@ impl<K, V> Slab<K, V> {
         self.lane(origin).garbage()
     }
 
+    /// Slots retired by a lane so far.
+    pub(crate) fn retired(&self, origin: Origin) -> u64 {
+        self.lane(origin).retired()
+    }
+
+    /// How many slots of a lane have still to be recycled until `goal` have been.
+    pub(crate) fn left_to(&self, goal: u64, origin: Origin) -> u64 {
+        self.lane(origin).left_to(goal)
+    }
+
     fn lane(&self, origin: Origin) -> &Lane {
         match origin {
             Origin::Flushed => &self.flushed.0,
@@ -391,7 +401,8 @@ impl<K, V> Drop for Slab<K, V> {
     }
 }
 
-/// A new head for a stamped stack: the stamp moves by one.
+/// A new head for a stamped stack: the stamp moves by one. It would have to go round (2^32 changes of
+/// one stack between one thread's load and its CAS) to deceive anyone.
 #[inline]
 fn stamped(old: u64, first: u64) -> u64 {
     ((old >> 32).wrapping_add(1) << 32) | first

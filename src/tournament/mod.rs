@@ -33,6 +33,10 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 /// Players in a match: eight make a cache line.
 const PLAYERS: u32 = 1 << MATCH_BITS;
 
+const OFF: u32 = 0;
+const BEGUN: u32 = 1;
+const COMPLETE: u32 = 2;
+
 #[cfg(not(loom))]
 const SEGMENTS: usize = (NUMBER_BITS - MATCH_BITS + 1) as usize;
 #[cfg(loom)]
@@ -43,7 +47,7 @@ type Round = Segments<AtomicU64, MATCH_BITS, SEGMENTS>;
 
 pub(crate) struct Tournament {
     /// Whether it is being played: an unlimited map needs no victims.
-    on: AtomicU32,
+    state: AtomicU32,
     /// Round 0 are the keys, one for each slot. The last round has no final: it is looked through.
     rounds: [Round; ROUNDS + 1],
     /// Among equals the first from here on wins.
@@ -54,26 +58,37 @@ impl Tournament {
     pub(crate) fn new() -> Self {
         const { assert!(ROUNDS as u32 * MATCH_BITS < NUMBER_BITS) };
         Self {
-            on: AtomicU32::new(0),
+            state: AtomicU32::new(OFF),
             rounds: std::array::from_fn(|_| Round::new()),
             turn: AtomicU32::new(0),
         }
     }
 
-    /// Begins it. `true` if this call did; its caller then enters every slot there is. Those who
-    /// publish or re-time a slot make a `SeqCst` fence after it (`Wheel::hint` does) and ask
-    /// [`is_on`](Self::is_on): either they see it, or that caller sees their slot.
-    pub(crate) fn begin(&self) -> bool {
-        let begun = self.on.swap(1, Ordering::Relaxed) == 0;
+    /// Begins it; the caller then enters every slot there is. Those who publish or re-time a slot
+    /// make a `SeqCst` fence after it (`Wheel::hint` does) and ask [`is_on`](Self::is_on): either
+    /// they see it, or that caller sees their slot.
+    pub(crate) fn begin(&self) {
+        let _ = self
+            .state
+            .compare_exchange(OFF, BEGUN, Ordering::Relaxed, Ordering::Relaxed);
         // Partner: the fence at the end of `Wheel::hint`.
         fence(Ordering::SeqCst);
-        begun
+    }
+
+    /// Every slot has been entered that was there when it began.
+    pub(crate) fn complete(&self) {
+        // Release: partner of the Acquire in `is_complete`; who sees this finds them.
+        self.state.store(COMPLETE, Ordering::Release);
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.state.load(Ordering::Acquire) == COMPLETE
     }
 
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         // Relaxed: the fences make the order, see `begin`.
-        self.on.load(Ordering::Relaxed) != 0
+        self.state.load(Ordering::Relaxed) != OFF
     }
 
     /// Makes a slot's key what `rank_of` says, which reads the slot anew each time it is called.
@@ -118,7 +133,7 @@ impl Tournament {
     /// A slot whose key nobody's beats, and that key.
     pub(crate) fn first(&self) -> Option<(SlotNumber, Rank)> {
         // Relaxed: only a place to begin.
-        let turn = self.turn.load(Ordering::Relaxed);
+        let mut turn = self.turn.load(Ordering::Relaxed);
         'search: loop {
             let last = self.rounds[ROUNDS].allocated(0);
             let finalists = last.map(|(index, cell)| (index, cell.load(Ordering::Acquire)));
@@ -128,6 +143,14 @@ impl Tournament {
                 let named = players.map(|(index, cell)| (index, cell.load(Ordering::Acquire)));
                 let found = winner(named, place(turn, round));
                 match found {
+                    Some((index, _))
+                        if at == place(turn, round + 1) && index < place(turn, round) =>
+                    {
+                        // Of the equals in this match those from the turn on have gone: it is
+                        // the next match's turn.
+                        turn = (at + 1) << ((round + 1) as u32 * MATCH_BITS);
+                        continue 'search;
+                    }
                     Some((index, rank)) if rank >= best => (at, best) = (index, rank),
                     _ => {
                         // Who played here has left and was not replayed yet.
