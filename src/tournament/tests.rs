@@ -111,7 +111,7 @@ proptest! {
 #[test]
 fn when_the_threads_have_stopped_nobody_is_hidden() {
     const THREADS: u32 = 4;
-    const SLOTS: u32 = 40;
+    const SLOTS: u32 = if cfg!(miri) { 6 } else { 40 };
     let rounds = if cfg!(miri) { 2 } else { 200 };
     for round in 0..rounds {
         let tournament = Arc::new(Tournament::new());

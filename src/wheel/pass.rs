@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::time::Timestamp;
 
-    const SLOTS: u32 = 1_000;
+    const SLOTS: u32 = if cfg!(miri) { 100 } else { 1_000 };
     const BUDGET: u32 = 10;
 
     fn moment() -> Moment {
