@@ -1,7 +1,56 @@
-//! What the benches share: session ids, payloads, and the memory of the process.
+//! What the benches share: session ids, payloads, peers, and the memory of the process.
 #![forbid(unsafe_code)]
 
+pub mod peers;
+
 use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::Criterion;
+
+use peers::{Peer, Seconds, Session};
+
+/// Where the clock stands that the benches tell.
+pub const NOW: Seconds = 1;
+/// A deadline that [`BETWEEN`] has passed, and one that it has not.
+pub const SOON: Seconds = 10;
+/// See [`SOON`].
+pub const LATE: Seconds = 300;
+/// See [`SOON`].
+pub const BETWEEN: Seconds = 20;
+
+/// A group of criterion's.
+pub type Group<'c> = criterion::BenchmarkGroup<'c, criterion::measurement::WallTime>;
+
+/// How criterion measures here.
+#[must_use]
+pub fn settings() -> Criterion {
+    Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+}
+
+/// A peer of any size with these sessions in it.
+pub fn filled<P: Peer>(ids: &[Id], deadline: impl Fn(usize) -> Seconds) -> P {
+    let peer = P::new(None);
+    for (i, id) in ids.iter().enumerate() {
+        let (deadline, payload) = (deadline(i), payload());
+        peer.insert(*id, Session { deadline, payload }, NOW);
+    }
+    peer.settle();
+    peer
+}
+
+/// The same in another order.
+pub fn shuffled<T: Clone>(items: &[T]) -> Vec<T> {
+    let mut items = items.to_vec();
+    let mut draw = Ids::new(99);
+    for i in (1..items.len()).rev() {
+        items.swap(i, draw.below(i + 1));
+    }
+    items
+}
 
 /// A session id as rustls and OpenSSL make them.
 pub type Id = [u8; 32];

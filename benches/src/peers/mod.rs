@@ -1,0 +1,125 @@
+//! The field, behind one small trait, each set up as its users set it up.
+//!
+//! What is stored is a [`Session`]: the payload and its deadline, which who has an expiry of its own
+//! needs no more than once but a user of a plain map has to keep somewhere. Peers are measured
+//! through generics: no call goes through a table.
+
+mod caches;
+mod maps;
+mod ours;
+
+pub use caches::{LruShards, MiniMoka, Moka, QuickCache, Rustls};
+pub use maps::{Dash, Hashbrown, Papaya, RwLocked, SccIndex, SccMap};
+pub use ours::{Ours, at};
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use sessionwheel::DefaultHashBuilder;
+
+use crate::{Id, Payload};
+
+/// Seconds on the clock that the benches tell.
+pub type Seconds = u64;
+
+/// What a peer stores for an id.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The last second at which it is valid.
+    pub deadline: Seconds,
+    /// The session's state.
+    pub payload: Payload,
+}
+
+/// How a peer gets rid of what has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It knows deadlines.
+    Deadlines,
+    /// A scan of everything, by `retain` or the like.
+    Scan,
+    /// Not to be had on request, or not at a time that the caller gives.
+    None,
+}
+
+/// A cache or a map under test.
+pub trait Peer: Send + Sync + Sized + 'static {
+    /// Its name in tables.
+    fn name() -> String;
+
+    /// How it flushes.
+    const EXPIRY: Expiry;
+    /// Whether it holds to a maximum and makes room by itself.
+    const BOUNDED: bool;
+
+    /// An empty one for up to `maximum` sessions; `None`: as many as come.
+    fn new(maximum: Option<usize>) -> Self;
+
+    /// Adds or replaces.
+    fn insert(&self, id: Id, session: Session, now: Seconds);
+
+    /// One self-contained lookup that clones the payload out.
+    fn get(&self, id: &Id, now: Seconds) -> Option<Payload>;
+
+    /// Removes a session and hands it out; exactly one of any number of callers gets it.
+    fn take(&self, id: &Id, now: Seconds) -> Option<Payload>;
+
+    /// Removes what has expired at `at`; how many that were. Does nothing with [`Expiry::None`].
+    fn flush(&self, at: Seconds) -> usize;
+
+    /// Does what is left to do: destructors that wait, logs that were not applied.
+    fn settle(&self) {}
+
+    /// How many sessions there are, or about so many; `None` if it does not tell.
+    fn count(&self) -> Option<usize>;
+}
+
+/// Calls a generic function once for each peer that has a self-contained lookup; `$more` are its
+/// arguments.
+#[macro_export]
+macro_rules! each_peer {
+    ($f:ident ( $($more:expr),* )) => {{
+        use $crate::peers;
+        type Std = std::collections::hash_map::RandomState;
+        type Our = sessionwheel::DefaultHashBuilder;
+        $f::<peers::Ours>($($more),*);
+        $f::<peers::Dash<Std>>($($more),*);
+        $f::<peers::Dash<Our>>($($more),*);
+        $f::<peers::Papaya<Std>>($($more),*);
+        $f::<peers::Papaya<Our>>($($more),*);
+        $f::<peers::SccMap<Std>>($($more),*);
+        $f::<peers::SccMap<Our>>($($more),*);
+        $f::<peers::SccIndex<Std>>($($more),*);
+        $f::<peers::SccIndex<Our>>($($more),*);
+        $f::<peers::QuickCache<Std>>($($more),*);
+        $f::<peers::QuickCache<Our>>($($more),*);
+        $f::<peers::Moka<Std>>($($more),*);
+        $f::<peers::Moka<Our>>($($more),*);
+        $f::<peers::MiniMoka<Std>>($($more),*);
+        $f::<peers::MiniMoka<Our>>($($more),*);
+        $f::<peers::RwLocked<Std>>($($more),*);
+        $f::<peers::RwLocked<Our>>($($more),*);
+        $f::<peers::LruShards<Std>>($($more),*);
+        $f::<peers::LruShards<Our>>($($more),*);
+        $f::<peers::Rustls>($($more),*);
+    }};
+}
+
+/// The hashers that peers are measured with; the faster one counts.
+pub trait Hasher: BuildHasher + Clone + Default + Send + Sync + 'static {
+    /// What it adds to a peer's name.
+    const SUFFIX: &'static str;
+}
+
+impl Hasher for RandomState {
+    const SUFFIX: &'static str = "";
+}
+
+impl Hasher for DefaultHashBuilder {
+    const SUFFIX: &'static str = ", our hasher";
+}
+
+/// What a user of a plain map does with a deadline.
+fn live(session: &Session, now: Seconds) -> Option<Payload> {
+    (session.deadline >= now).then(|| Payload::clone(&session.payload))
+}
