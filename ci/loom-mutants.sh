@@ -95,7 +95,8 @@ wanted() {
 
 mutants() {
     local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs flush=src/map/flush.rs read=src/map/read.rs
-    local shard=src/map/shard.rs insert=src/map/insert.rs tournament=src/tournament/mod.rs
+    local shard=src/map/shard.rs tournament=src/tournament/mod.rs
+    local table=src/table/mod.rs line=src/table/line.rs
 
     # Hint against open.
     if wanted M1; then
@@ -141,15 +142,11 @@ mutants() {
         mutant M5 "no look at the life word" sweep/sweep_against_a_held_slot
     fi
     if wanted M6; then
-        swap $insert 'if shard.table.add(before, number, filled.slot()) {' \
-            'shard.wheel.hint(number, deadline, guard); if shard.table.add(before, number, filled.slot()) {'
-        swap $shard 'if self.slab.slot(number).publish() {' 'let _ = (deadline, guard); if self.slab.slot(number).publish() && false {'
-        mutant M6 "hinted before it is linked" sweep/insert_against_sweep
-    fi
-    if wanted M6b; then
         swap $shard 'if self.slab.slot(number).publish() {' \
             'self.wheel.hint(number, deadline, guard); if self.slab.slot(number).publish() && false {'
-        mutant M6b "hinted before the life word says linked" sweep/insert_against_sweep
+        swap $shard 'slot.is_some_and(Slot::is_coming)' 'slot.is_some_and(Slot::is_coming) && false'
+        mutant M6 "hinted before the life word says linked, and not kept for who is coming" \
+            sweep/insert_against_sweep
     fi
     if wanted M12; then
         swap src/slab/lane.rs 'guard.defer(move || slab.ripen(Origin::Single, first))' \
@@ -181,13 +178,13 @@ mutants() {
         mutant M8c "a flush that fails to mark has removed it too" take/take_against_flush
     fi
     if wanted M10; then
-        swap $read $'// Removed, or replaced: then the new one is in the list.\n                continue;' 'return None;'
+        swap $read $'// says nothing of it.\n                continue;' $'// says nothing of it.\n                return None;'
         mutant M10 "a lookup that meets the mark does not look again" take/get_against_replace
     fi
     if wanted M13; then
         swap src/table/remove.rs 'Link::slot(new).marked().raw(),' 'link.marked().raw(),'
         swap src/map/insert.rs 'filled.release();
-                    // The new' 'if let Search::Absent { before } = shard.table.search(&shard.slab, place, |_| false, retire) { shard.table.add(before, number, filled.slot()); }
+                    // The new' 'if let Search::Absent { at } = shard.table.search(&shard.slab, hash, false, |_| false, retire) { shard.table.add(&shard.slab, at, number, filled.slot()); }
                     filled.release();
                     // The new'
         mutant M13 "a replace that removes, then adds" take/get_against_replace
@@ -201,6 +198,48 @@ mutants() {
         swap $wheel $'if self.cursor.load(Ordering::Acquire) != cursor {\n            // Something' \
             $'if false {\n            // Something'
         mutant M19 "no second look at the cursor in next" take/next_expiry_against_flush
+    fi
+
+    # Lines that split.
+    if wanted T1; then
+        swap $table $'line.check(head)?;\n        if word.is_moved()' 'if word.is_moved()'
+        mutant T1 "a word followed without a second look at the head" \
+            table/insert_into_a_used_word_against_lookup
+    fi
+    if wanted T2; then
+        swap $table $'return Ok(found);\n        }\n    }\n    line.check(head)?;' $'return Ok(found);\n        }\n    }'
+        mutant T2 "a miss without a second look at the head" \
+            table/split_against_lookup table/deep_split_against_lookup
+    fi
+    if wanted T3; then
+        swap src/table/split.rs 'if seen.line.swing(at, word, word.moved()).is_ok() {' 'if true {'
+        mutant T3 "words copied that can still be swung" table/deep_split_against_replace
+    fi
+    if wanted T4; then
+        swap $table 'seen.line.change(seen.head, seen.head.with(at))' \
+            'seen.line.change(seen.line.head(), seen.line.head().with(at))'
+        mutant T4 "added to a line that has changed since it was read" take/insert_against_insert
+    fi
+    if wanted T5; then
+        swap src/table/head.rs 'self.0 & Self::SPILLED != 0' \
+            'self.0 & Self::SPILLED != 0 && self.valid().count_ones() as usize == LINE_WORDS'
+        mutant T5 "a line that spilled is added to again" table/spill_against_take_and_insert
+    fi
+    if wanted T6; then
+        swap $line 'self.words[at].store(Word::VACANT.raw(), Ordering::Release);' \
+            'self.words[at].store(Word::VACANT.raw(), Ordering::Relaxed);'
+        mutant T6 "vacated by a relaxed store" table/split_against_lookup
+    fi
+    if wanted T7; then
+        swap $line 'Word::from_raw(self.words[at].load(Ordering::Acquire))' \
+            'Word::from_raw(self.words[at].load(Ordering::Relaxed))'
+        mutant T7 "words read by relaxed loads" table/insert_into_a_used_word_against_lookup
+    fi
+    if wanted T8; then
+        swap $line 'Head::from_raw(self.head.load(Ordering::Acquire))' \
+            'Head::from_raw(self.head.load(Ordering::Relaxed))'
+        mutant T8 "heads read by relaxed loads" table/split_against_lookup take/get_against_take_and_reclaim \
+            table/insert_into_a_used_word_against_lookup
     fi
 
     # Who leaves first.

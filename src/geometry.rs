@@ -6,17 +6,17 @@
 /// Whether sizes are the small ones.
 const TINY: bool = cfg!(any(loom, sessionwheel_tiny));
 
-/// Slot numbers, and bucket numbers, fit in this many bits of a link.
-pub(crate) const NUMBER_BITS: u32 = 30;
+/// Slot numbers fit in this many bits: what a word of the table has beside a fingerprint and a mark.
+pub(crate) const NUMBER_BITS: u32 = 23;
 
-/// The largest number of slots in a shard: one number is the list's end.
+/// The largest number of slots in a shard.
 pub(crate) const MAX_SLOTS: u32 = if cfg!(loom) {
     24
 } else {
     (1 << NUMBER_BITS) - 2
 };
 
-/// The first segment of slots, and of bucket heads, has `2^FIRST_BITS` elements.
+/// The first segment of slots has `2^FIRST_BITS` elements.
 pub(crate) const FIRST_BITS: u32 = if TINY { 2 } else { 6 };
 
 /// So many doubling segments reach every number.
@@ -25,6 +25,34 @@ pub(crate) const SEGMENTS: usize = if cfg!(loom) {
 } else {
     (NUMBER_BITS - FIRST_BITS + 1) as usize
 };
+
+/// Words in a line of the table: with the head they fill 64 bytes.
+pub(crate) const LINE_WORDS: usize = if cfg!(loom) {
+    2
+} else if TINY {
+    3
+} else {
+    14
+};
+
+/// Lines are split until there is one for so many slots. Between a half of this and all of it are
+/// in a line on average, which leaves about one line in a hundred to be split further at the worst.
+pub(crate) const LINE_LOAD: u32 = if cfg!(loom) {
+    1
+} else if TINY {
+    2
+} else {
+    8
+};
+
+/// The number of a line has at most so many bits.
+pub(crate) const LINE_BITS: u32 = if cfg!(loom) { 3 } else { NUMBER_BITS - 1 };
+
+/// The first segment of lines has `2^LINE_FIRST_BITS` of them.
+pub(crate) const LINE_FIRST_BITS: u32 = if TINY { 1 } else { 2 };
+
+/// So many doubling segments reach every line.
+pub(crate) const LINE_SEGMENTS: usize = (LINE_BITS - LINE_FIRST_BITS + 1) as usize;
 
 /// One digit of a tick: a wheel level has `2^DIGIT_BITS` positions.
 pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };

@@ -94,8 +94,9 @@
 //! - A flush looks at what expires within the current tick and has not expired yet, once for each
 //!   flush; beyond that, at each survivor a bounded number of times in its life. See
 //!   [`MapBuilder::tick_bits`].
-//! - A map holds fewer than 2^32 entries, a shard at most 2^30. 64-bit atomics are required, and keys and
-//!   values aligned to 64 bytes at most.
+//! - A map holds fewer than 2^32 entries, and a shard fewer than 2^23: 16 of them 134 million. A
+//!   larger maximum gets more shards; a map without a maximum has to ask for them.
+//! - 64-bit atomics are required, and keys and values aligned to 64 bytes at most.
 //! - Memory is given back when the cache is dropped, not when it shrinks.
 //! - A thread that panics in `K::eq` or `K::hash` loses the entry it was inserting, nothing else.
 //!

@@ -236,6 +236,7 @@ fn a_key_whose_hash_or_comparison_panics_leaves_the_map_as_it_was() {
             assert!(done.is_err(), "operation {op} at {fails_at:?}");
             panicked += 1;
             inserts += u64::from(op == 0);
+            assert_eq!(map.reclaim(), 0);
             assert_eq!(
                 dropped.load(Relaxed),
                 inserts,

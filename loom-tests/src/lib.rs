@@ -180,6 +180,15 @@ impl std::ops::Deref for Watched {
     }
 }
 
+/// Runs `f` on a thread of its own.
+pub fn beside<R: 'static>(
+    map: &Watched,
+    f: impl FnOnce(&Watched) -> R + 'static,
+) -> loom::thread::JoinHandle<R> {
+    let map = map.clone();
+    loom::thread::spawn(move || f(&map))
+}
+
 /// Two levels of four positions: ticks 0 to 15.
 pub const TICK_BITS: u32 = 60;
 

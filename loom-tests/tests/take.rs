@@ -2,9 +2,8 @@
 //! once.
 #![cfg(loom)]
 
-use loom::thread;
 use sessionwheel::{Reason, Timestamp};
-use sessionwheel_loom_tests::{Watched, after, check, tick};
+use sessionwheel_loom_tests::{Watched, after, beside, check, tick};
 
 const OLD: u64 = 11;
 const NEW: u64 = 22;
@@ -14,15 +13,6 @@ fn one() -> Watched {
     let map = Watched::default();
     map.put(0, OLD, tick(0), tick(0));
     map
-}
-
-/// Runs `f` on a thread of its own.
-fn beside<R: 'static>(
-    map: &Watched,
-    f: impl FnOnce(&Watched) -> R + 'static,
-) -> thread::JoinHandle<R> {
-    let map = map.clone();
-    thread::spawn(move || f(&map))
 }
 
 /// At stake: single use. If two takers won, a ticket would be accepted twice.

@@ -171,9 +171,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
             Some(n) => return Err(BuildError::Shards(n)),
             None => default_shards(self.maximum),
         };
+        let maximum = permits::number(self.maximum);
+        if maximum != UNLIMITED && !permits::has_slots_for(maximum, shards) {
+            return Err(BuildError::TooFewShards(shards));
+        }
         let core = Core::new(
             shards,
-            permits::number(self.maximum),
+            maximum,
             self.tick_bits,
             Moment::new(self.now),
             self.listener,
@@ -188,9 +192,14 @@ fn default_shards(maximum: Option<usize>) -> usize {
         return 1;
     }
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (cores * SHARDS_PER_CORE)
+    let mut shards = (cores * SHARDS_PER_CORE)
         .next_power_of_two()
-        .clamp(MIN_SHARDS, MAX_SHARDS)
+        .clamp(MIN_SHARDS, MAX_SHARDS);
+    let maximum = permits::number(maximum);
+    while maximum != UNLIMITED && !permits::has_slots_for(maximum, shards) {
+        shards *= 2;
+    }
+    shards
 }
 
 fn default_helpers() -> Helpers {
@@ -234,6 +243,11 @@ mod tests {
             Some(BuildError::TickBits(63))
         );
         assert!(builder().maximum(Some((1 << 32) - 1)).build().is_err());
+        let small = builder().maximum(Some(1 << 24));
+        assert_eq!(
+            small.shards(2).build().err(),
+            Some(BuildError::TooFewShards(2))
+        );
     }
 
     #[test]
@@ -241,5 +255,7 @@ mod tests {
         assert_eq!(default_shards(Some(64)), 1);
         assert!(default_shards(Some(65)) >= 16);
         assert!(default_shards(None).is_power_of_two());
+        let most = default_shards(Some((1 << 32) - 2));
+        assert!((1024..=MAX_SHARDS).contains(&most), "{most}");
     }
 }

@@ -12,7 +12,6 @@ use crate::reclaim::{self, Guard};
 use crate::slab::{Exclusive, Moment, SlotNumber};
 use crate::sync::Padded;
 use crate::sync::atomic::AtomicUsize;
-use crate::table::Place;
 
 pub(super) type Listener<K, V> = Box<dyn Fn(&K, &V, Reason) + Send + Sync>;
 
@@ -29,11 +28,11 @@ pub(super) struct Core<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     pub(super) rolling: AtomicUsize,
 }
 
-/// A shard, its number, and a place in it.
+/// A shard, its number, and the hash by which its table looks.
 pub(super) struct Route<'m, K, V> {
     pub(super) shard: &'m Shard<K, V>,
     pub(super) index: usize,
-    pub(super) place: Place,
+    pub(super) hash: u32,
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
@@ -80,11 +79,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
     #[inline]
     pub(super) fn route(&self, hash: u64) -> Route<'_, K, V> {
-        let (index, place) = hash::split(hash, self.shards.len().trailing_zeros());
+        let (index, hash) = hash::split(hash, self.shards.len().trailing_zeros());
         Route {
             shard: &self.shards[index],
             index,
-            place,
+            hash,
         }
     }
 

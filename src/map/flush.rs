@@ -15,7 +15,7 @@ use crate::reclaim::{self, Guard};
 use crate::slab::{Chain, Deadline, Moment, Origin, Slab, SlotNumber};
 use crate::sync::atomic::Ordering;
 use crate::sync::yield_now;
-use crate::table::{Place, Table};
+use crate::table::Table;
 use crate::time::Timestamp;
 use crate::wheel::{Look, Next};
 
@@ -305,8 +305,8 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         let mut chain = Chain::default();
         for event in &self.marked {
             shard.withdraw(event.slot);
-            let place = Place::of_position(shard.slab.slot(event.slot).position());
-            shard.table.clean(&shard.slab, place, |number| {
+            let hash = shard.slab.slot(event.slot).hash();
+            shard.table.clean(&shard.slab, hash, |number| {
                 match Slab::origin(shard.slab.slot(number)) {
                     Origin::Flushed => chain.push(&shard.slab, number),
                     Origin::Single => shard.slab.retire(number, self.guard),

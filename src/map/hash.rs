@@ -5,8 +5,6 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::SeedableRandomState;
 
-use crate::table::Place;
-
 /// The default hasher of a map: fast, and keyed at random for each map.
 ///
 /// Ids that clients offer are chosen by strangers, so which of them share a bucket must not be
@@ -75,12 +73,12 @@ impl Hasher for DefaultHasher {
     );
 }
 
-/// Where a hash leads: its upper bits name the shard, its lower 32 the place in the table.
+/// Where a hash leads: its upper bits name the shard, its lower 32 are what the table looks by.
 #[inline]
-pub(super) fn split(hash: u64, shard_bits: u32) -> (usize, Place) {
+pub(super) fn split(hash: u64, shard_bits: u32) -> (usize, u32) {
     // Two steps: a shift by 64 is not one.
     let shard = (hash >> 1) >> (63 - shard_bits);
-    (shard as usize, Place::of_hash(hash as u32))
+    (shard as usize, hash as u32)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -55,11 +55,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         if self.permits.maximum() == 0 {
             return Err(InsertError::Zero(key, value));
         }
-        let Route {
-            shard,
-            index,
-            place,
-        } = self.route(hash);
+        let Route { shard, index, hash } = self.route(hash);
         let Some(held) = shard.take_slot(guard) else {
             shard.counters.exhausted();
             return Err(InsertError::Exhausted(key, value));
@@ -72,20 +68,21 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             guard,
         };
         let evicted = &mut undelivered.evicted;
-        let filled = held.fill(place.position(), deadline, key, value);
+        let filled = held.fill(hash, deadline, key, value);
         let number = filled.number();
         let mut inserted = Inserted::default();
         let mut permit = None;
         loop {
             let search = shard.table.search(
                 &shard.slab,
-                place,
+                hash,
+                true,
                 // SAFETY: the walk has reached the slot, and we are pinned.
                 |slot| unsafe { slot.with_body(|key, _| key == filled.key()) },
                 retire,
             );
             match search {
-                Search::Found { before, slot, link } => {
+                Search::Found { at, slot, link } => {
                     let old = shard.slab.slot(slot);
                     if !Table::supersede(old, link, number, filled.slot()) {
                         continue;
@@ -99,12 +96,12 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                         old if old.has_passed(now) => Reason::Expired,
                         _ => Reason::Replaced,
                     };
-                    shard.finish(slot, Some(before), reason, guard);
+                    shard.finish(slot, Some(at), reason, guard);
                     inserted.replaced = true;
                     self.note(&mut evicted.events, index, slot, reason);
                     break;
                 }
-                Search::Absent { before } => {
+                Search::Absent { at } => {
                     if permit.is_none() {
                         permit = self.permits.take(index);
                     }
@@ -116,7 +113,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                         let (key, value) = filled.unfill();
                         return Err(InsertError::Full(key, value));
                     };
-                    if shard.table.add(before, number, filled.slot()) {
+                    if shard.table.add(&shard.slab, at, number, filled.slot()) {
                         right.use_up();
                         filled.release();
                         shard.publish(number, deadline, guard);

@@ -172,7 +172,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// from the moment this returns; the surplus leaves in steps of at most 64 entries for each
     /// call that inserts or flushes. Until it returns, an insert beside it may evict although there
     /// is room. The first maximum of a map that had none goes through all entries once. A number of
-    /// 2^32 - 1 or more means no limit.
+    /// 2^32 - 1 or more means no limit. The shards stay as many as they are, and each has fewer than
+    /// 2^23 slots: beyond that inserts are refused as
+    /// [`Exhausted`](crate::InsertError::Exhausted).
     pub fn set_maximum(&self, maximum: Option<usize>) {
         self.core.set_maximum(permits::number(maximum));
     }

@@ -14,6 +14,7 @@
 //!
 //! All counters are Relaxed, unless said: they order nothing, and each is exact by itself.
 
+use crate::geometry::NUMBER_BITS;
 use crate::sync::Padded;
 use crate::sync::atomic::{
     AtomicU64,
@@ -132,6 +133,11 @@ pub(super) fn slots_per_shard(maximum: u64, shards: u64) -> u32 {
     };
     let slack = (maximum / SLACK_SHARE).max(SLACK).div_ceil(shards);
     u32::try_from(part + spread + slack).unwrap_or(u32::MAX)
+}
+
+/// Whether so many shards can have the slots for a maximum.
+pub(super) fn has_slots_for(maximum: u64, shards: usize) -> bool {
+    slots_per_shard(maximum, shards as u64) < (1 << NUMBER_BITS) - 1
 }
 
 impl Permits {

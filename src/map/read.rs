@@ -18,9 +18,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         _pinned: &'g Guard,
     ) -> Option<Entry<'g, K, V>> {
         let now = Moment::new(now);
-        let Route { shard, place, .. } = self.route(hash);
+        let Route { shard, hash, .. } = self.route(hash);
         loop {
-            let number = shard.table.lookup(&shard.slab, place, equals(&same))?;
+            let number = shard.table.lookup(&shard.slab, hash, equals(&same))?;
             let slot = shard.slab.slot(number);
             // The deadline before the mark: if the entry is not removed now, it was there, with
             // this deadline, when that was read.
@@ -85,20 +85,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         reason: Reason,
         guard: &Guard,
     ) -> Option<(&Slot<K, V>, Deadline)> {
-        let Route {
-            shard,
-            index,
-            place,
-        } = self.route(hash);
+        let Route { shard, index, hash } = self.route(hash);
         loop {
             let retire = |n: SlotNumber| shard.slab.retire(n, guard);
             let found = shard
                 .table
-                .search(&shard.slab, place, equals(&same), retire);
+                .search(&shard.slab, hash, false, equals(&same), retire);
             let Search::Found {
-                before,
-                slot: number,
-                ..
+                at, slot: number, ..
             } = found
             else {
                 return None;
@@ -113,7 +107,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             }
             if Table::mark(slot) {
                 self.permits.give(index, 1);
-                shard.finish(number, Some(before), reason, guard);
+                shard.finish(number, Some(at), reason, guard);
                 self.deliver_one(index, number, reason, guard);
                 return Some((slot, deadline));
             }
@@ -131,9 +125,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     ) -> bool {
         let now = Moment::new(now);
         let new = Deadline::new(deadline);
-        let Route { shard, place, .. } = self.route(hash);
+        let Route { shard, hash, .. } = self.route(hash);
         loop {
-            let Some(number) = shard.table.lookup(&shard.slab, place, equals(&same)) else {
+            let Some(number) = shard.table.lookup(&shard.slab, hash, equals(&same)) else {
                 return false;
             };
             let slot = shard.slab.slot(number);

@@ -6,7 +6,7 @@ use crate::inside::Name;
 use crate::reclaim::Guard;
 use crate::slab::{Deadline, Moment, Slab, Slot, SlotNumber};
 use crate::sync::Arc;
-use crate::table::{Cell, Place, Table};
+use crate::table::{Standing, Table};
 use crate::tournament::{Rank, Tournament};
 use crate::wheel::{Look, Wheel};
 
@@ -30,15 +30,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     }
 
     /// Unlinks a slot this thread has marked, and retires it unless somebody else was faster.
-    /// `before` is its predecessor if the caller knows it.
-    pub(super) fn unlink(&self, number: SlotNumber, before: Option<Cell<'_>>, guard: &Guard) {
+    /// `at` is where it stands if the caller knows it.
+    pub(super) fn unlink(&self, number: SlotNumber, at: Option<Standing<'_>>, guard: &Guard) {
         let slot = self.slab.slot(number);
-        if before.is_some_and(|before| Table::unlink_from(before, slot)) {
+        if at.is_some_and(|at| Table::unlink_from(at, slot)) {
             self.slab.retire(number, guard);
         } else {
-            let place = Place::of_position(slot.position());
             self.table
-                .clean(&self.slab, place, |n| self.slab.retire(n, guard));
+                .clean(&self.slab, slot.hash(), |n| self.slab.retire(n, guard));
         }
     }
 
@@ -47,12 +46,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     pub(super) fn finish(
         &self,
         number: SlotNumber,
-        before: Option<Cell<'_>>,
+        at: Option<Standing<'_>>,
         reason: Reason,
         guard: &Guard,
     ) {
         self.withdraw(number);
-        self.unlink(number, before, guard);
+        self.unlink(number, at, guard);
         self.counters.removed(reason, 1);
     }
 

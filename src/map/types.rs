@@ -172,6 +172,9 @@ pub enum BuildError {
     TickBits(u32),
     /// The maximum must be below 2^32 - 1.
     Maximum(usize),
+    /// So many shards cannot hold the maximum: each has fewer than 2^23 slots, some of them for
+    /// removed entries that are still read.
+    TooFewShards(usize),
 }
 
 impl fmt::Display for BuildError {
@@ -183,6 +186,10 @@ impl fmt::Display for BuildError {
             ),
             Self::TickBits(bits) => write!(f, "a tick of 2^{bits} ns: at most 2^62"),
             Self::Maximum(n) => write!(f, "a maximum of {n}: it must be below 2^32 - 1"),
+            Self::TooFewShards(n) => write!(
+                f,
+                "{n} shards for this maximum: each has fewer than 2^23 slots"
+            ),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! - A slot's **body** (key and value) is written only by the inserter that holds it, before the
 //!   slot is published in the table, and dropped only by `recycle`, after the epoch has passed
 //!   since the slot was unlinked (or with the whole slab, exclusively). In between it is read-only.
-//! - `position` is written by the holder too, and never changes while the slot is linked.
+//! - `hash` is written by the holder too, and never changes while the slot is linked.
 //! - Who reaches a slot **through the table** while pinned may read all of it.
 //! - Who comes **by its number** pins, then reads `life`: unless that says *linked* there is
 //!   nothing there for it. A slot seen linked is not recycled while that guard is pinned.
@@ -19,17 +19,22 @@ mod link;
 pub(crate) use deadline::{Deadline, Moment};
 pub(crate) use lane::{Chain, Origin};
 pub(crate) use life::Life;
-pub(crate) use link::{Link, SlotNumber, Target};
+pub(crate) use link::{Link, SlotNumber};
 
 use std::mem::{self, MaybeUninit};
 
 use crate::contain::contain;
 use crate::geometry::{FIRST_BITS, MAX_SLOTS, SEGMENTS};
 use crate::inside::Name;
+use crate::reclaim;
 use crate::segments::{Blank, Segments};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Padded, UnsafeCell};
+use crate::sync::{Arc, Padded, UnsafeCell};
 use lane::Lane;
+
+/// What a key or a value must be, to be dropped by whichever thread recycles its slot.
+pub(crate) trait Entry: Send + Sync + 'static {}
+impl<T: Send + Sync + 'static> Entry for T {}
 
 /// Key and value.
 struct Body<K, V> {
@@ -40,12 +45,12 @@ struct Body<K, V> {
 /// Where one entry lives. With a 32-byte key and a pointer-sized value it is one cache line.
 #[repr(C)]
 pub(crate) struct Slot<K, V> {
-    /// The table's: who follows in the bucket's list, and whether this entry is removed.
+    /// The table's: whether this entry is removed, and what follows it.
     link: AtomicU32,
     /// The slab's: see [`Life`].
     life: AtomicU32,
-    /// Where the entry stands in the list: its hash, bits reversed.
-    position: AtomicU32,
+    /// Where the table looks for the entry.
+    hash: AtomicU32,
     deadline: AtomicU64,
     body: UnsafeCell<MaybeUninit<Body<K, V>>>,
 }
@@ -57,7 +62,7 @@ unsafe impl<K, V> Blank for Slot<K, V> {
         Self {
             link: AtomicU32::new(0),
             life: AtomicU32::new(0),
-            position: AtomicU32::new(0),
+            hash: AtomicU32::new(0),
             deadline: AtomicU64::new(0),
             body: UnsafeCell::new(MaybeUninit::uninit()),
         }
@@ -94,9 +99,9 @@ impl<K, V> Slot<K, V> {
     }
 
     #[inline]
-    pub(crate) fn position(&self) -> u32 {
-        // Relaxed: ordered by the link or the life word through which the caller came.
-        self.position.load(Ordering::Relaxed)
+    pub(crate) fn hash(&self) -> u32 {
+        // Relaxed: ordered by the word, the link or the life word through which the caller came.
+        self.hash.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -230,7 +235,7 @@ impl<K, V> Slab<K, V> {
 
     /// A slot from the free list.
     #[inline]
-    pub(crate) fn take_free(&self) -> Option<Held<'_, K, V>> {
+    pub(crate) fn take_free(self: &Arc<Self>) -> Option<Held<'_, K, V>> {
         // Acquire: partner of the Release in `put_free_chain`; the life words of the chain must be
         // read as its recycler wrote them.
         let mut head = self.free.load(Ordering::Acquire);
@@ -258,7 +263,7 @@ impl<K, V> Slab<K, V> {
 
     /// A slot that was never used, if the bound allows.
     #[inline]
-    pub(crate) fn take_fresh(&self) -> Option<Held<'_, K, V>> {
+    pub(crate) fn take_fresh(self: &Arc<Self>) -> Option<Held<'_, K, V>> {
         let mut used = self.fresh.load(Ordering::Relaxed);
         loop {
             if used >= self.limit.load(Ordering::Relaxed) {
@@ -279,7 +284,7 @@ impl<K, V> Slab<K, V> {
         Some(self.hold(used + 1))
     }
 
-    fn hold(&self, number: SlotNumber) -> Held<'_, K, V> {
+    fn hold(self: &Arc<Self>, number: SlotNumber) -> Held<'_, K, V> {
         // Relaxed: only its holder reads it until it is published.
         let slot = self.slot(number);
         slot.life.store(Life::HELD.raw(), Ordering::Relaxed);
@@ -410,7 +415,7 @@ fn stamped(old: u64, first: u64) -> u64 {
 
 /// A slot that this thread alone has; goes back to the free list unless it is published.
 pub(crate) struct Held<'s, K, V> {
-    slab: &'s Slab<K, V>,
+    slab: &'s Arc<Slab<K, V>>,
     number: SlotNumber,
 }
 
@@ -420,15 +425,13 @@ impl<'s, K, V> Held<'s, K, V> {
     }
 
     /// Moves an entry in.
-    pub(crate) fn fill(
-        self,
-        position: u32,
-        deadline: Deadline,
-        key: K,
-        value: V,
-    ) -> Filled<'s, K, V> {
+    pub(crate) fn fill(self, hash: u32, deadline: Deadline, key: K, value: V) -> Filled<'s, K, V>
+    where
+        K: Entry,
+        V: Entry,
+    {
         let slot = self.slot();
-        slot.position.store(position, Ordering::Relaxed);
+        slot.hash.store(hash, Ordering::Relaxed);
         slot.deadline.store(deadline.raw(), Ordering::Relaxed);
         slot.body.with_mut(|body| {
             // SAFETY: the slot is held by us alone, its body uninitialised.
@@ -449,9 +452,9 @@ impl<K, V> Drop for Held<'_, K, V> {
 }
 
 /// A held slot with an entry in it, not in the table yet.
-pub(crate) struct Filled<'s, K, V>(Option<Held<'s, K, V>>);
+pub(crate) struct Filled<'s, K: Entry, V: Entry>(Option<Held<'s, K, V>>);
 
-impl<'s, K, V> Filled<'s, K, V> {
+impl<'s, K: Entry, V: Entry> Filled<'s, K, V> {
     fn held(&self) -> &Held<'s, K, V> {
         self.0.as_ref().expect("held until released or unfilled")
     }
@@ -476,7 +479,8 @@ impl<'s, K, V> Filled<'s, K, V> {
         mem::forget(self.0.take());
     }
 
-    /// Takes the entry out again; the slot goes back to the free list.
+    /// Takes the entry out again; the slot, whose number nobody else has seen, goes back to the free
+    /// list.
     pub(crate) fn unfill(mut self) -> (K, V) {
         let held = self.0.take().expect("not released");
         let body = held.slot().body.with_mut(|body| {
@@ -491,11 +495,14 @@ impl<'s, K, V> Filled<'s, K, V> {
     }
 }
 
-impl<K, V> Drop for Filled<'_, K, V> {
+impl<K: Entry, V: Entry> Drop for Filled<'_, K, V> {
     fn drop(&mut self) {
         if let Some(held) = self.0.take() {
-            // SAFETY: filled, never published, ours alone: a comparison panicked on the way in.
-            unsafe { held.slab.drop_body(held.slot()) };
+            // A comparison panicked on the way in. The number may have stood in a word of the table,
+            // where others have seen it: so it goes the way of what was removed.
+            let guard = reclaim::pin();
+            held.slab.retire(held.number, &guard);
+            mem::forget(held);
         }
     }
 }

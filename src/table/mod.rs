@@ -1,306 +1,268 @@
-//! A split-ordered hash table over slot numbers.
+//! A hash table over slot numbers, of cache lines that split.
 //!
-//! One list per shard, in the order of the bit-reversed hash (Shalev and Shavit, *Split-ordered
-//! lists: lock-free extensible hash tables*, 2006), linked and unlinked as in Harris (2001) and
-//! Michael (2002). A directory of bucket heads leads into it; doubling the directory moves
-//! nothing. Heads are links too, and a bucket stands in the list as a link of its own kind, so
-//! passing one costs a memory access only if the walk goes on behind it.
+//! A bucket is one cache line: a head and 14 words of 32 bits, each a slot's number with eight bits
+//! of its hash. So a lookup reads the line, the slot of its key, and seldom another. The idea of
+//! lines with fingerprints and a head that is changed by CAS is that of DLHT (Khan et al., *DLHT: A
+//! Non-blocking Resizable Hashtable with Fast Deletes and Memory-awareness*, HPDC 2024); numbering
+//! lines so that each splits off its child without a directory is linear hashing (Litwin, 1980).
 //!
 //! Ground rules:
-//! - **Who sets the mark owns the removal.** A marked link never changes again.
-//! - **Unlinking is one node per CAS**, from a predecessor that is not marked. So a slot that a
-//!   pinned walk reaches, even by way of removed ones, was unlinked after that walk pinned.
-//! - **Who unlinks, retires**: every walk that may write takes a callback for that.
-//! - An entry is added at the end of the run of its position, after comparing all of the run, so
-//!   keys stay unique: two inserts of one key aim at the same link.
-//! - A head's mark means *busy*. One thread wins `NONE` → busy and alone writes the cell until its
-//!   CAS has put the bucket in the list, then clears the mark. Until then others start from the
-//!   parent bucket; a walk that arrives through the list may go on, since then it is linked.
+//! - **Who sets the mark of a slot's link owns the removal.** A marked link never changes again. It
+//!   leads to what takes the slot's place: the entry that replaced it, or nothing.
+//! - **An entry enters and leaves a line by a CAS of the head**, from a head under which the line
+//!   was read. So keys stay unique: of two inserts of one key, the second finds the head changed.
+//! - **A replaced entry's word is swung** to the entry that replaced it, without the head. Readers
+//!   that still see the old word go on by the old slot's link.
+//! - **Who unlinks, retires**: who took the word of a marked slot out of its line, or swung it.
+//! - A word that does not count is vacant, or belongs to one thread: an inserter that has claimed
+//!   it, or whoever made it cease to count.
+//! - **What was read in a line holds if the head is still the same afterwards.** A reader follows a
+//!   word only after it has seen that.
+//! - A line that is full is split (`split`); if it cannot be, because the hashes are all but equal,
+//!   it *spills*: from then on entries of this line are added to the shard's spill list and no
+//!   longer to the line.
 
-mod heads;
+mod head;
+mod line;
+mod lines;
 mod remove;
+mod spill;
+mod split;
+mod word;
 
-use crate::slab::{Link, Slab, Slot, SlotNumber, Target};
-use crate::sync::atomic::{AtomicU32, Ordering};
-use heads::{Heads, bucket_position, parent};
+use crate::geometry::LINE_WORDS;
+use crate::slab::{Link, Slab, Slot, SlotNumber};
+use line::Changed;
+use lines::{Lines, Seen};
+use spill::{Cell, Spill};
+use word::{Fingerprint, Word};
 
-/// Where an entry stands: its hash, and the same bits reversed, which order the list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
-    hash: u32,
-    position: u32,
-}
-
-impl Place {
-    #[inline]
-    pub(crate) fn of_hash(hash: u32) -> Self {
-        Self {
-            hash,
-            position: hash.reverse_bits(),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn of_position(position: u32) -> Self {
-        Self {
-            hash: position.reverse_bits(),
-            position,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn position(self) -> u32 {
-        self.position
-    }
-}
-
-/// A link cell as a walk saw it: the predecessor of what the walk stopped at.
-#[derive(Clone, Copy)]
-pub(crate) struct Cell<'t> {
-    cell: &'t AtomicU32,
-    seen: Link,
+pub(crate) struct Table {
+    lines: Lines,
+    spill: Spill,
 }
 
 /// What a writing walk found.
 pub(crate) enum Search<'t> {
-    /// The entry, its predecessor, and the unmarked link it had.
+    /// The entry, where it stands, and the unmarked link it had.
     Found {
-        before: Cell<'t>,
+        at: Standing<'t>,
         slot: SlotNumber,
         link: Link,
     },
-    /// Nothing; an entry for this place belongs behind `before`.
-    Absent { before: Cell<'t> },
+    /// Nothing; an entry for this hash may be added there.
+    Absent { at: Room<'t> },
 }
 
-/// What a writing walk meets next, and may stop before.
-enum Next<'t, K, V> {
-    Slot(SlotNumber, &'t Slot<K, V>, Link),
-    Bucket(u32),
+/// What leads to an entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing<'t>(Before<'t>);
+
+#[derive(Clone, Copy)]
+enum Before<'t> {
+    Word(Seen<'t>, usize, Word),
+    Cell(Cell<'t>),
 }
 
-/// The cell a walk stood on changed under it: start again.
-struct Changed;
+/// Where an entry may be added.
+#[derive(Clone, Copy)]
+pub(crate) struct Room<'t>(Space<'t>);
 
-pub(crate) struct Table {
-    heads: Heads,
+#[derive(Clone, Copy)]
+enum Space<'t> {
+    Line(Seen<'t>),
+    Cell(Cell<'t>),
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
         Self {
-            heads: Heads::new(),
+            lines: Lines::new(),
+            spill: Spill::new(),
         }
     }
 
-    /// Makes the directory large enough for so many slots.
+    /// Has room made for so many slots, by inserts to come.
     #[inline]
     pub(crate) fn grow_for(&self, slots: u32) {
-        self.heads.grow_for(slots);
+        self.lines.grow_for(slots);
     }
 
     /// Reads its way to the entry for which `same` says yes. Writes nothing. `same` is asked only
-    /// at the right position, and only for entries that were not marked.
+    /// for entries with this hash that were not marked.
     #[inline]
     pub(crate) fn lookup<K, V>(
         &self,
         slab: &Slab<K, V>,
-        place: Place,
+        hash: u32,
         mut same: impl FnMut(&Slot<K, V>) -> bool,
     ) -> Option<SlotNumber> {
-        let mut link = self.heads.first_link(place.hash);
+        let fingerprint = Fingerprint::of_hash(hash);
         loop {
-            match link.target() {
-                Target::Slot(number) => {
-                    let slot = slab.slot(number);
-                    let next = slot.load_link();
-                    let position = slot.position();
-                    if position > place.position {
-                        return None;
-                    }
-                    if position == place.position && !next.is_marked() && same(slot) {
-                        return Some(number);
-                    }
-                    link = next;
+            let seen = self.lines.of(hash);
+            if let Ok(found) = look_in(slab, seen, fingerprint, hash, &mut same) {
+                if found.is_some() || !seen.head.is_spilled() {
+                    return found;
                 }
-                Target::Bucket(bucket) => {
-                    if bucket_position(bucket) > place.position {
-                        return None;
-                    }
-                    link = Link::load(self.heads.linked(bucket));
-                }
-                Target::End => return None,
+                return self.spill.lookup(slab, hash, &mut same);
             }
         }
     }
 
     /// Walks to the entry for which `same` says yes, or to where it would be added, unlinking
-    /// removed slots on the way; each goes to `unlinked`.
+    /// removed slots on the way; each goes to `unlinked`. Splits lines as far as they should be if
+    /// `grow` says so.
     pub(crate) fn search<'t, K, V>(
         &'t self,
         slab: &'t Slab<K, V>,
-        place: Place,
+        hash: u32,
+        grow: bool,
         mut same: impl FnMut(&Slot<K, V>) -> bool,
         mut unlinked: impl FnMut(SlotNumber),
     ) -> Search<'t> {
+        let fingerprint = Fingerprint::of_hash(hash);
+        let bits = if grow { self.lines.bits() } else { 0 };
         loop {
-            let mut found = None;
-            let from = self.start(slab, place.hash, &mut unlinked);
-            let stop = |next: Next<'_, K, V>| match next {
-                Next::Slot(number, slot, link) => {
-                    let position = slot.position();
-                    if position == place.position && same(slot) {
-                        found = Some((number, link));
-                    }
-                    position > place.position || found.is_some()
-                }
-                Next::Bucket(bucket) => bucket_position(bucket) > place.position,
-            };
-            if let Ok(before) = self.walk(slab, from, stop, &mut unlinked) {
-                return match found {
-                    Some((slot, link)) => Search::Found { before, slot, link },
-                    None => Search::Absent { before },
-                };
+            let seen = self.lines.of(hash);
+            if seen.head.is_splitting() {
+                self.finish_split(slab, seen);
+                continue;
             }
+            if seen.head.depth() < bits {
+                self.split(slab, seen);
+                continue;
+            }
+            let Ok(found) = search_in(slab, seen, fingerprint, hash, &mut same, &mut unlinked)
+            else {
+                continue;
+            };
+            if let Some((at, slot, link)) = found {
+                return Search::Found { at, slot, link };
+            }
+            if seen.head.is_spilled() {
+                return self.spill.search(slab, hash, &mut same, &mut unlinked);
+            }
+            return Search::Absent {
+                at: Room(Space::Line(seen)),
+            };
         }
     }
 
-    /// Adds a filled slot behind `before`. Fails if the list has changed there.
+    /// Adds a filled slot where a search has found room. Fails if something has changed there, or
+    /// room had to be made.
     pub(crate) fn add<K, V>(
         &self,
-        before: Cell<'_>,
+        slab: &Slab<K, V>,
+        at: Room<'_>,
         number: SlotNumber,
         slot: &Slot<K, V>,
     ) -> bool {
-        slot.set_link(before.seen.unmarked());
-        before.swing(Link::slot(number)).is_ok()
-    }
-
-    /// From `from` on, to the first thing `stop` says yes to, or to the end.
-    fn walk<'t, K, V>(
-        &'t self,
-        slab: &'t Slab<K, V>,
-        from: Cell<'t>,
-        mut stop: impl FnMut(Next<'_, K, V>) -> bool,
-        unlinked: &mut impl FnMut(SlotNumber),
-    ) -> Result<Cell<'t>, Changed> {
-        let mut before = from;
-        loop {
-            match before.seen.target() {
-                Target::Slot(number) => {
-                    let slot = slab.slot(number);
-                    let link = slot.load_link();
-                    if link.is_marked() {
-                        before = before.swing(link)?;
-                        unlinked(number);
-                    } else if stop(Next::Slot(number, slot, link)) {
-                        return Ok(before);
-                    } else {
-                        before = Cell {
-                            cell: slot.link(),
-                            seen: link,
-                        };
-                    }
+        match at.0 {
+            Space::Cell(cell) => {
+                slot.set_link(cell.seen());
+                cell.swing(Link::slot(number)).is_ok()
+            }
+            Space::Line(seen) => {
+                slot.set_link(Link::END);
+                let fingerprint = Fingerprint::of_hash(slot.hash());
+                let word = Word::new(fingerprint, number);
+                let home = fingerprint.one_of(LINE_WORDS);
+                let Some(at) = seen.line.claim(seen.head, home, word) else {
+                    self.make_room(slab, seen);
+                    return false;
+                };
+                let added = seen.line.change(seen.head, seen.head.with(at));
+                if added.is_err() {
+                    seen.line.vacate(at);
                 }
-                Target::Bucket(bucket) => {
-                    if stop(Next::Bucket(bucket)) {
-                        return Ok(before);
-                    }
-                    before = Cell::load(self.heads.linked(bucket));
-                }
-                Target::End => return Ok(before),
+                added.is_ok()
             }
         }
     }
 
-    /// The cell from which a writing walk starts; initialises the bucket if nobody has.
-    fn start<'t, K, V>(
-        &'t self,
-        slab: &'t Slab<K, V>,
-        hash: u32,
-        unlinked: &mut impl FnMut(SlotNumber),
-    ) -> Cell<'t> {
-        let mut bucket = self.heads.bucket_of(hash);
-        loop {
-            let cell = self.heads.get_or_alloc(bucket);
-            let head = Cell::load(cell);
-            if head.seen == Link::NONE {
-                // Relaxed: wins the right to write the cell; what it then says is published later.
-                let won = cell.compare_exchange(
-                    Link::NONE.raw(),
-                    Link::BUSY.raw(),
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
-                if won.is_ok() {
-                    self.initialise(slab, bucket, cell, unlinked);
-                }
-                // Either way it has changed.
-                continue;
-            }
-            if !head.seen.is_marked() {
-                return head;
-            }
-            bucket = parent(bucket);
-        }
-    }
-
-    /// Puts a bucket that this thread has made busy into the list.
+    /// Splits a full line, or lets it spill.
     #[cold]
-    fn initialise<K, V>(
-        &self,
-        slab: &Slab<K, V>,
-        bucket: u32,
-        cell: &AtomicU32,
-        unlinked: &mut impl FnMut(SlotNumber),
-    ) {
-        let position = bucket_position(bucket);
-        loop {
-            let from = self.start(slab, parent(bucket), unlinked);
-            let stop = |next: Next<'_, K, V>| match next {
-                Next::Slot(_, slot, _) => slot.position() >= position,
-                Next::Bucket(other) => bucket_position(other) > position,
-            };
-            let Ok(before) = self.walk(slab, from, stop, unlinked) else {
-                continue;
-            };
-            // Relaxed: nobody reads the cell through the list before the CAS below (a Release) has
-            // put it there, and from the directory it is busy.
-            cell.store(before.seen.marked().raw(), Ordering::Relaxed);
-            if before.swing(Link::bucket(bucket)).is_ok() {
-                // Release: partner of the Acquire in `Cell::load`: who starts here without having
-                // come through the list sees what this link leads to.
-                cell.fetch_and(!Link::BUSY.raw(), Ordering::Release);
-                return;
-            }
+    fn make_room<K, V>(&self, slab: &Slab<K, V>, seen: Seen<'_>) {
+        if seen.head.depth() < self.lines.most_bits() {
+            self.split(slab, seen);
+        } else {
+            // If it fails, something has changed, and perhaps there is room.
+            let _ = seen.line.change(seen.head, seen.head.spilled());
         }
     }
 }
 
-impl<'t> Cell<'t> {
-    #[inline]
-    fn load(cell: &'t AtomicU32) -> Self {
-        Self {
-            cell,
-            seen: Link::load(cell),
+/// The places of a mask, from the lowest on.
+#[inline]
+fn places(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = mask.trailing_zeros();
+        mask &= mask.wrapping_sub(1);
+        (at != u32::BITS).then_some(at as usize)
+    })
+}
+
+/// Looks for an entry in a line, which may be splitting.
+#[inline]
+fn look_in<K, V>(
+    slab: &Slab<K, V>,
+    seen: Seen<'_>,
+    fingerprint: Fingerprint,
+    hash: u32,
+    same: &mut impl FnMut(&Slot<K, V>) -> bool,
+) -> Result<Option<SlotNumber>, Changed> {
+    let Seen { line, head, .. } = seen;
+    for at in places(line.matches(fingerprint) & head.valid()) {
+        let word = line.word(at);
+        line.check(head)?;
+        if word.is_moved() && !seen.is_childs(hash) {
+            // The child's. If that is open the entry may have been removed there, and recycled.
+            continue;
+        }
+        let found = spill::follow(slab, Link::slot(word.number()), hash, same);
+        if found.is_some() {
+            return Ok(found);
         }
     }
+    line.check(head)?;
+    Ok(None)
+}
 
-    /// Lets the cell lead to `to`; fails if it has changed since the walk saw it. A head keeps its
-    /// busy mark.
-    #[inline]
-    fn swing(self, to: Link) -> Result<Self, Changed> {
-        let seen = to.with_mark_of(self.seen);
-        // AcqRel. Release: partner of the Acquire loads of links; publishes the slot or bucket it
-        // leads to. Acquire: what it leads to may be taken over from a removed slot's link.
-        self.cell
-            .compare_exchange(
-                self.seen.raw(),
-                seen.raw(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .map(|_| Self { seen, ..self })
-            .map_err(|_| Changed)
+/// The same for a writer, in a line that was not splitting: removed entries with this hash leave
+/// it.
+fn search_in<'t, K, V>(
+    slab: &Slab<K, V>,
+    seen: Seen<'t>,
+    fingerprint: Fingerprint,
+    hash: u32,
+    same: &mut impl FnMut(&Slot<K, V>) -> bool,
+    unlinked: &mut impl FnMut(SlotNumber),
+) -> Result<Option<(Standing<'t>, SlotNumber, Link)>, Changed> {
+    let Seen { line, head, .. } = seen;
+    for at in places(line.matches(fingerprint) & head.valid()) {
+        loop {
+            let word = line.word(at);
+            line.check(head)?;
+            let number = word.number();
+            let slot = slab.slot(number);
+            if slot.hash() != hash {
+                break;
+            }
+            let link = slot.load_link();
+            let standing = Standing(Before::Word(seen, at, word));
+            if !link.is_marked() {
+                if same(slot) {
+                    return Ok(Some((standing, number, link)));
+                }
+                break;
+            }
+            standing.unlink(link)?;
+            unlinked(number);
+            if link.target().is_none() {
+                return Err(Changed); // the head, by this thread
+            }
+        }
     }
+    line.check(head)?;
+    Ok(None)
 }

@@ -1,6 +1,7 @@
 //! Setting the mark, and unlinking what is marked.
 
-use super::{Cell, Place, Search, Table};
+use super::line::Changed;
+use super::{Before, Search, Standing, Table};
 use crate::slab::{Link, Slab, Slot, SlotNumber};
 use crate::sync::atomic::Ordering;
 
@@ -46,22 +47,40 @@ impl Table {
             .is_ok()
     }
 
-    /// Unlinks one marked slot from the predecessor a walk found. `false` if that has changed.
-    pub(crate) fn unlink_from<K, V>(before: Cell<'_>, slot: &Slot<K, V>) -> bool {
+    /// Unlinks one marked slot from where a search found it. `false` if that has changed.
+    pub(crate) fn unlink_from<K, V>(at: Standing<'_>, slot: &Slot<K, V>) -> bool {
         let link = slot.load_link();
         debug_assert!(link.is_marked());
-        before.swing(link).is_ok()
+        at.unlink(link).is_ok()
     }
 
-    /// Unlinks everything marked at a place. When it returns, a slot of that place that was marked
-    /// before is unlinked, by this thread (then it went to `unlinked`) or another.
+    /// Unlinks everything marked that has this hash. When it returns, a slot of this hash that was
+    /// marked before is unlinked, by this thread (then it went to `unlinked`) or another.
     pub(crate) fn clean<K, V>(
         &self,
         slab: &Slab<K, V>,
-        place: Place,
+        hash: u32,
         unlinked: impl FnMut(SlotNumber),
     ) {
-        let walked = self.search(slab, place, |_| false, unlinked);
+        let walked = self.search(slab, hash, false, |_| false, unlinked);
         debug_assert!(matches!(walked, Search::Absent { .. }));
+    }
+}
+
+impl Standing<'_> {
+    /// Lets what leads to a marked slot lead where the slot's link leads.
+    pub(super) fn unlink(self, link: Link) -> Result<(), Changed> {
+        match (self.0, link.target()) {
+            (Before::Cell(cell), _) => cell.swing(link.unmarked()).map(|_| ()),
+            (Before::Word(seen, at, word), Some(next)) => {
+                debug_assert!(!word.is_moved(), "found in a line that was not splitting");
+                seen.line.swing(at, word, word.with_number(next))
+            }
+            (Before::Word(seen, at, _), None) => {
+                seen.line.change(seen.head, seen.head.without(at))?;
+                seen.line.vacate(at);
+                Ok(())
+            }
+        }
     }
 }

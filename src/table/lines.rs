@@ -1,0 +1,153 @@
+//! The lines of a table, and which of them a hash belongs to.
+
+use super::head::Head;
+use super::line::Line;
+use crate::geometry::{LINE_BITS, LINE_FIRST_BITS, LINE_LOAD, LINE_SEGMENTS};
+use crate::segments::Segments;
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// A full line is split so many levels further than the others before it spills.
+const EXTRA_BITS: u32 = 2;
+
+pub(super) struct Lines {
+    lines: Segments<Line, LINE_FIRST_BITS, LINE_SEGMENTS>,
+    /// Inserts split lines until they are so deep. Only grows.
+    bits: AtomicU32,
+}
+
+/// An open line as a walk met it.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'t> {
+    pub(super) index: u32,
+    pub(super) line: &'t Line,
+    pub(super) head: Head,
+}
+
+impl Lines {
+    pub(super) fn new() -> Self {
+        let lines = Segments::<Line, LINE_FIRST_BITS, LINE_SEGMENTS>::new();
+        lines.get_or_alloc(0).open_as_first();
+        Self {
+            lines,
+            bits: AtomicU32::new(0),
+        }
+    }
+
+    /// Has lines made for so many slots, by inserts to come.
+    #[inline]
+    pub(super) fn grow_for(&self, slots: u32) {
+        let lines = slots.div_ceil(LINE_LOAD).next_power_of_two();
+        let bits = lines.trailing_zeros().min(LINE_BITS);
+        // Relaxed: every number of lines finds everything.
+        if bits > self.bits.load(Ordering::Relaxed) {
+            self.bits.fetch_max(bits, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(super) fn bits(&self) -> u32 {
+        self.bits.load(Ordering::Relaxed)
+    }
+
+    /// How deep a full line may be split.
+    pub(super) fn most_bits(&self) -> u32 {
+        (self.bits() + EXTRA_BITS).min(LINE_BITS)
+    }
+
+    /// The open line of a number.
+    #[inline]
+    fn open_line(&self, index: u32) -> Option<Seen<'_>> {
+        let line = self.lines.get(index)?;
+        let head = line.head();
+        (!head.is_blank()).then_some(Seen { index, line, head })
+    }
+
+    pub(super) fn line_or_alloc(&self, index: u32) -> &Line {
+        self.lines.get_or_alloc(index)
+    }
+
+    /// The line in which a hash has to be looked for.
+    #[inline]
+    pub(super) fn of(&self, hash: u32) -> Seen<'_> {
+        let mut index = hash & ((1 << self.bits()) - 1);
+        loop {
+            let Some(seen) = self.open_line(index) else {
+                index = parent(index);
+                continue;
+            };
+            // Has it been split since, by a bit in which the hash is another's?
+            let others = (hash ^ index) & ((1 << seen.head.depth()) - 1);
+            if others != 0 {
+                index |= 1 << others.trailing_zeros();
+                continue;
+            }
+            // While it is being split its words stand still; but once the child is open, the
+            // child's entries may be removed there and recycled.
+            if seen.head.is_splitting() && seen.is_childs(hash) {
+                let child = seen.child();
+                if self.open_line(child).is_some() {
+                    index = child;
+                    continue;
+                }
+            }
+            return seen;
+        }
+    }
+}
+
+impl Seen<'_> {
+    /// The number of the line that this one splits off next.
+    pub(super) fn child(&self) -> u32 {
+        self.index | 1 << self.head.depth()
+    }
+
+    /// Whether a hash of this line's goes to the child.
+    #[inline]
+    pub(super) fn is_childs(&self, hash: u32) -> bool {
+        hash >> self.head.depth() & 1 != 0
+    }
+}
+
+/// The line that `index` is split off from: the same number without its highest bit.
+#[inline]
+fn parent(index: u32) -> u32 {
+    // Line 0 is open from the beginning.
+    debug_assert!(index != 0);
+    index & !(1 << (31 - index.leading_zeros()))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_comes_before_its_child() {
+        for index in 1..1000u32 {
+            assert!(parent(index) < index);
+            assert_eq!(index & parent(index), parent(index));
+        }
+    }
+
+    #[test]
+    fn lines_for_slots() {
+        let lines = Lines::new();
+        for (slots, bits) in [
+            (1, 0),
+            (LINE_LOAD, 0),
+            (LINE_LOAD + 1, 1),
+            (4 * LINE_LOAD, 2),
+        ] {
+            lines.grow_for(slots);
+            assert_eq!(lines.bits(), bits, "{slots}");
+        }
+        lines.grow_for(1);
+        assert_eq!(lines.bits(), 2);
+    }
+
+    #[test]
+    fn a_line_that_is_not_open_is_looked_for_in_its_parent() {
+        let lines = Lines::new();
+        lines.grow_for(64 * LINE_LOAD);
+        assert_eq!(lines.of(0b10_1101).index, 0);
+    }
+}
