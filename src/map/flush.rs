@@ -248,22 +248,19 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             if !deadline.has_passed(at) {
                 return shard.rehint(number, deadline, self.guard);
             }
-            let sentenced = deadline.is_tombstone()
+            if deadline == Deadline::EVICTED {
+                // Gone for everybody. Who sentenced it wants its permit, and would have to evict
+                // another if it found the entry marked and the permit not returned yet.
+                return Look::Finished;
+            }
+            let sentenced = deadline == Deadline::EXPIRED
                 || slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();
             if !sentenced {
                 // Re-timed in between.
                 continue;
             }
             if Table::mark(slot) {
-                let evicted = deadline == Deadline::EVICTED;
-                self.push(
-                    number,
-                    if evicted {
-                        Reason::Evicted
-                    } else {
-                        Reason::Expired
-                    },
-                );
+                self.push(number, Reason::Expired);
             }
             return Look::Finished;
         }
