@@ -86,16 +86,19 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let mut evicted = Evicted::default();
         if self.permits.debt() != 0 {
             self.permits.settle();
-            // Paid first, so that nobody else pays the same with another entry.
-            while evicted.count < SURPLUS && self.permits.pay(1) == 1 {
+            while evicted.count < SURPLUS {
+                // So that nobody else pays the same with another entry.
+                let Some(_promise) = self.permits.promise() else {
+                    break;
+                };
                 // From all shards in turn.
                 let turn = self.surplus_rotor.fetch_add(1, Ordering::Relaxed);
                 let shard = turn % self.shards.len();
                 let Some(permit) = self.evict(shard, now, &mut evicted, guard) else {
-                    self.permits.owe(1);
                     break;
                 };
-                permit.use_up();
+                // Returned, it pays. Only now, so that there are never more entries than permits.
+                drop(permit);
             }
         }
         evicted

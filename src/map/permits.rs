@@ -46,6 +46,18 @@ pub(super) struct Permits {
     begun: AtomicU64,
     ended: AtomicU64,
     spare: Box<[Padded<Spare>]>,
+    /// How many threads are evicting to pay debt, or about to find that all of it is promised.
+    promised: AtomicU64,
+}
+
+/// A thread evicts to pay debt until this is dropped.
+pub(super) struct Promise<'p>(&'p AtomicU64);
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        // Release: as said in `promise`.
+        self.0.fetch_sub(1, Release);
+    }
 }
 
 /// The maximum, and how many permits exist: a half of a word each.
@@ -149,6 +161,7 @@ impl Permits {
             spare: (0..shards)
                 .map(|_| Padded(Spare(AtomicU64::new(0))))
                 .collect(),
+            promised: AtomicU64::new(0),
         };
         permits.set_maximum(maximum);
         permits
@@ -242,7 +255,7 @@ impl Permits {
     }
 
     /// Pays debt with permits that the caller has. How many went.
-    pub(super) fn pay(&self, permits: u64) -> u64 {
+    fn pay(&self, permits: u64) -> u64 {
         let paid = |ledger: Ledger| u64::from(ledger.debt()).min(permits);
         let before = self.change(|ledger| Ledger {
             issued: ledger.issued - paid(ledger) as u32,
@@ -251,12 +264,13 @@ impl Permits {
         paid(before)
     }
 
-    /// Takes back a payment for which there was no permit after all.
-    pub(super) fn owe(&self, permits: u32) {
-        self.change(|ledger| Ledger {
-            issued: ledger.issued.saturating_add(permits),
-            ..ledger
-        });
+    /// The right to pay one of the debt, if others have not promised to pay all of it.
+    pub(super) fn promise(&self) -> Option<Promise<'_>> {
+        // Acquire: partner of the Release where a promise ends: who comes after that sees what was
+        // paid, and does not promise the same.
+        let others = self.promised.fetch_add(1, Acquire);
+        let promise = Promise(&self.promised);
+        (others < self.debt()).then_some(promise)
     }
 
     /// Calls what moves permits between the ledger and the shards.
@@ -396,17 +410,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_paid_too_early_is_owed_again() {
-        let permits = Permits::new(2, 1);
-        assert!(take(&permits, 0) && take(&permits, 0));
+    fn no_more_is_promised_than_there_is_to_pay() {
+        let permits = Permits::new(3, 1);
+        assert!((0..3).all(|_| take(&permits, 0)));
+        assert!(permits.promise().is_none());
         permits.set_maximum(1);
-        assert_eq!((permits.pay(1), permits.debt()), (1, 0));
-        // The maximum is back before the payer finds that it has no permit.
-        permits.set_maximum(2);
-        permits.owe(1);
-        assert_eq!(permits.debt(), 1, "three permits were issued");
+        let promises = [permits.promise(), permits.promise()];
+        assert!(promises.iter().all(Option::is_some));
+        assert!(permits.promise().is_none(), "both are promised");
+        assert_eq!(in_use(&permits), 3, "and none is paid");
         permits.give(0, 1);
-        assert_eq!((in_use(&permits), permits.debt()), (1, 0));
+        drop(promises);
+        assert_eq!((in_use(&permits), permits.debt()), (2, 1));
+        assert!(permits.promise().is_some());
     }
 
     #[test]
