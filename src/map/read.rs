@@ -20,8 +20,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let now = Moment::new(now);
         let Route { shard, hash, .. } = self.route(hash);
         loop {
-            let number = shard.table.lookup(&shard.slab, hash, equals(&same))?;
-            let slot = shard.slab.slot(number);
+            let (_, slot) = shard.table.lookup(&shard.slab, hash, equals(&same))?;
             // The deadline before the mark: if the entry is not removed now, it was there, with
             // this deadline, when that was read.
             let deadline = slot.deadline();
@@ -127,10 +126,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let new = Deadline::new(deadline);
         let Route { shard, hash, .. } = self.route(hash);
         loop {
-            let Some(number) = shard.table.lookup(&shard.slab, hash, equals(&same)) else {
+            let found = shard.table.lookup(&shard.slab, hash, equals(&same));
+            let Some((number, slot)) = found else {
                 return false;
             };
-            let slot = shard.slab.slot(number);
             let old = slot.deadline();
             if slot.load_link().is_marked() {
                 continue; // as in `get`

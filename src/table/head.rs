@@ -54,6 +54,13 @@ impl Head {
         ((self.0 >> Self::DEPTH_SHIFT) as u32 & ((1 << Self::DEPTH_BITS) - 1)).wrapping_sub(1)
     }
 
+    /// Of this depth, not being split, not spilled: what most lines are like.
+    #[inline]
+    pub(super) fn is_plain(self, depth: u32) -> bool {
+        let state = self.0 & (Self::VERSION_ONE - 1) & !Self::VALID;
+        state == (u64::from(depth) + 1) << Self::DEPTH_SHIFT
+    }
+
     /// Being split: only the end of that may change it.
     #[inline]
     pub(super) fn is_splitting(self) -> bool {
@@ -105,6 +112,9 @@ mod tests {
         assert!(!head.is_blank() && head.depth() == 0 && head.valid() == 0);
         let head = Head::open(31, 0b11, true);
         assert!(head.is_spilled() && !head.is_splitting());
+        assert!(!head.is_plain(31) && !head.splitting().is_plain(31));
+        let plain = Head::open(31, 0b11, false).without(0);
+        assert!(plain.is_plain(31) && !plain.is_plain(30));
         assert_eq!((head.depth(), head.valid()), (31, 0b11));
         let next = head.without(0);
         assert_eq!((next.depth(), next.valid()), (31, 0b10));

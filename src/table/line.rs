@@ -71,11 +71,7 @@ impl Line {
     /// Which words have this fingerprint, whether they count or not.
     #[inline]
     pub(super) fn matches(&self, fingerprint: Fingerprint) -> u32 {
-        let mut mask = 0;
-        for at in 0..LINE_WORDS {
-            mask |= u32::from(self.word(at).has(fingerprint)) << at;
-        }
-        mask
+        super::matches::matches(&self.words, fingerprint)
     }
 
     /// Swaps one word for another: the same place in the line, which goes on counting.

@@ -69,7 +69,16 @@ impl Lines {
     /// The line in which a hash has to be looked for.
     #[inline]
     pub(super) fn of(&self, hash: u32) -> Seen<'_> {
-        let mut index = hash & ((1 << self.bits()) - 1);
+        let bits = self.bits();
+        let index = hash & ((1 << bits) - 1);
+        match self.open_line(index) {
+            Some(seen) if seen.head.is_plain(bits) => seen,
+            _ => self.of_another(hash, index),
+        }
+    }
+
+    #[cold]
+    fn of_another(&self, hash: u32, mut index: u32) -> Seen<'_> {
         loop {
             let Some(seen) = self.open_line(index) else {
                 index = parent(index);

@@ -25,6 +25,7 @@
 mod head;
 mod line;
 mod lines;
+mod matches;
 mod remove;
 mod spill;
 mod split;
@@ -41,6 +42,9 @@ pub(crate) struct Table {
     lines: Lines,
     spill: Spill,
 }
+
+/// What a lookup found: a slot, and its number.
+pub(crate) type Found<'t, K, V> = (SlotNumber, &'t Slot<K, V>);
 
 /// What a writing walk found.
 pub(crate) enum Search<'t> {
@@ -91,12 +95,12 @@ impl Table {
     /// Reads its way to the entry for which `same` says yes. Writes nothing. `same` is asked only
     /// for entries with this hash that were not marked.
     #[inline]
-    pub(crate) fn lookup<K, V>(
+    pub(crate) fn lookup<'t, K, V>(
         &self,
-        slab: &Slab<K, V>,
+        slab: &'t Slab<K, V>,
         hash: u32,
         mut same: impl FnMut(&Slot<K, V>) -> bool,
-    ) -> Option<SlotNumber> {
+    ) -> Option<Found<'t, K, V>> {
         let fingerprint = Fingerprint::of_hash(hash);
         loop {
             let seen = self.lines.of(hash);
@@ -204,13 +208,13 @@ fn places(mut mask: u32) -> impl Iterator<Item = usize> {
 
 /// Looks for an entry in a line, which may be splitting.
 #[inline]
-fn look_in<K, V>(
-    slab: &Slab<K, V>,
+fn look_in<'t, K, V>(
+    slab: &'t Slab<K, V>,
     seen: Seen<'_>,
     fingerprint: Fingerprint,
     hash: u32,
     same: &mut impl FnMut(&Slot<K, V>) -> bool,
-) -> Result<Option<SlotNumber>, Changed> {
+) -> Result<Option<Found<'t, K, V>>, Changed> {
     let Seen { line, head, .. } = seen;
     for at in places(line.matches(fingerprint) & head.valid()) {
         let word = line.word(at);

@@ -10,7 +10,7 @@
 //!   inserts of one key aim at the same link.
 
 use super::line::Changed;
-use super::{Before, Room, Search, Space, Standing};
+use super::{Before, Found, Room, Search, Space, Standing};
 use crate::slab::{Link, Slab, Slot, SlotNumber};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -27,12 +27,12 @@ pub(super) struct Cell<'t> {
 
 /// Follows links, marked or not, to the entry for which `same` says yes.
 #[inline]
-pub(super) fn follow<K, V>(
-    slab: &Slab<K, V>,
+pub(super) fn follow<'t, K, V>(
+    slab: &'t Slab<K, V>,
     mut link: Link,
     hash: u32,
     same: &mut impl FnMut(&Slot<K, V>) -> bool,
-) -> Option<SlotNumber> {
+) -> Option<Found<'t, K, V>> {
     while let Some(number) = link.target() {
         let slot = slab.slot(number);
         link = slot.load_link();
@@ -40,7 +40,7 @@ pub(super) fn follow<K, V>(
             return None;
         }
         if slot.hash() == hash && !link.is_marked() && same(slot) {
-            return Some(number);
+            return Some((number, slot));
         }
     }
     None
@@ -54,12 +54,12 @@ impl Spill {
     }
 
     #[cold]
-    pub(super) fn lookup<K, V>(
+    pub(super) fn lookup<'t, K, V>(
         &self,
-        slab: &Slab<K, V>,
+        slab: &'t Slab<K, V>,
         hash: u32,
         same: &mut impl FnMut(&Slot<K, V>) -> bool,
-    ) -> Option<SlotNumber> {
+    ) -> Option<Found<'t, K, V>> {
         follow(slab, Link::load(&self.first), hash, same)
     }
 

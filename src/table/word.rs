@@ -22,6 +22,12 @@ impl Fingerprint {
         Self((hash >> (32 - FINGERPRINT_BITS)) << NUMBER_BITS)
     }
 
+    /// The bits, where a word holds them.
+    #[inline]
+    pub(super) fn raw(self) -> u32 {
+        self.0
+    }
+
     /// One of `words`, as evenly as the fingerprint allows.
     #[inline]
     pub(super) fn one_of(self, words: usize) -> usize {
@@ -32,7 +38,7 @@ impl Fingerprint {
 impl Word {
     const MOVED: u32 = 1 << 31;
     const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
-    const FINGERPRINT: u32 = !(Self::MOVED | Self::NUMBER);
+    pub(super) const FINGERPRINT: u32 = !(Self::MOVED | Self::NUMBER);
 
     /// Zeroed memory, in a line that is not open yet.
     pub(super) const BLANK: Self = Self(0);
