@@ -200,6 +200,12 @@ mutants() {
         mutant M19 "no second look at the cursor in next" take/next_expiry_against_flush
     fi
 
+    if wanted M20; then
+        swap $flush 'shard.wheel.settle(version, stay_until, &guard);' \
+            'shard.wheel.settle(shard.wheel.version(), stay_until, &guard);'
+        mutant M20 "a note of the version after the pass" take/insert_against_a_note
+    fi
+
     # Lines that split.
     if wanted T1; then
         swap $table $'line.check(head)?;\n        if word.is_moved()' 'if word.is_moved()'
@@ -300,7 +306,7 @@ fi
 shift
 only=("$@")
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
-export RUSTFLAGS="--cfg loom" CARGO_TERM_COLOR=never
+export RUSTFLAGS="--cfg loom" CARGO_TERM_COLOR=never SESSIONWHEEL_LOOM=full
 # Shared by all mutants, so that only the crate and its models are built anew.
 export CARGO_TARGET_DIR=${TARGET:-$root/target}/loom-mutants
 work=$(mktemp -d) || exit 2

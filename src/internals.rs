@@ -30,13 +30,16 @@ impl Wheel {
 
     /// `look` says whether it has finished with the slot.
     pub fn sweep(&self, mut look: impl FnMut(u32) -> bool) -> bool {
-        self.0.sweep(|slot| {
-            if look(slot) {
-                Look::Finished
-            } else {
-                Look::Stay
-            }
-        })
+        self.0.sweep(
+            |_| (),
+            |slot| {
+                if look(slot) {
+                    Look::Finished
+                } else {
+                    Look::Stay
+                }
+            },
+        )
     }
 
     pub fn is_due_place(&self, deadline: Timestamp) -> bool {

@@ -91,9 +91,9 @@
 //!   up to 64 sessions has one shard, others have it on request.
 //! - Iteration and `clear` are not snapshots; a flush is atomic for each session, not over all.
 //! - A map without a maximum grows as long as some guard is held and entries come and go.
-//! - A flush looks at what expires within the current tick and has not expired yet, once for each
-//!   flush; beyond that, at each survivor a bounded number of times in its life. See
-//!   [`MapBuilder::tick_bits`].
+//! - A flush looks at what expires within the current tick and has not expired yet, if something of
+//!   the shard has become due since the last one; beyond that, at each survivor a bounded number of
+//!   times in its life. See [`MapBuilder::tick_bits`].
 //! - A map holds fewer than 2^32 entries, and a shard fewer than 2^23: 16 of them 134 million. A
 //!   larger maximum gets more shards; a map without a maximum has to ask for them.
 //! - 64-bit atomics are required, and keys and values aligned to 64 bytes at most.
@@ -117,6 +117,7 @@ mod inside;
 #[doc(hidden)]
 pub mod internals;
 mod map;
+mod prefetch;
 mod reclaim;
 mod segments;
 mod slab;

@@ -268,3 +268,27 @@ fn helpers_are_not_asked_for_one_shard_or_from_inside_the_listener() {
     map.insert(1, 1, at(10), at(0)).unwrap();
     assert_eq!(map.flush(at(100)).removed, 1);
 }
+
+/// Who expires later in the tick that has begun is looked at once, not by every flush of that tick.
+#[test]
+fn what_has_been_looked_at_is_not_looked_at_again_before_its_time() {
+    const ENTRIES: u64 = 100;
+    let map: ExpiringMap<u64, u64> = ExpiringMap::builder().shards(4).build().unwrap();
+    for key in 0..ENTRIES {
+        map.insert(key, key, at(1_000 + key), at(0)).unwrap();
+    }
+    let mut visited = Vec::new();
+    for time in 500..600 {
+        visited.push(map.flush(at(time)).visited as u64);
+    }
+    println!("visited: {visited:?}");
+    assert_eq!(visited.iter().sum::<u64>(), visited[0]);
+    assert!(visited[0] >= ENTRIES);
+    // What is added speaks against it.
+    map.insert(ENTRIES, 0, at(700), at(0)).unwrap();
+    assert!(map.flush(at(650)).visited > 0);
+    assert_eq!(map.flush(at(651)).visited, 0);
+    assert_eq!(map.flush(at(701)).removed, 1);
+    assert_eq!(map.flush(at(1_050)).removed, 50);
+    assert_eq!(map.flush(at(2_000)).removed, 50);
+}

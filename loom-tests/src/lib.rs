@@ -14,6 +14,16 @@ use sessionwheel::{ExpiringMap, Reason, Timestamp};
 /// Fewer executions than this are no model: something was serialised that should not be.
 const LEAST: u64 = 100;
 
+/// The preemption bound of a model that takes a minute or more: the larger one if the environment
+/// variable `SESSIONWHEEL_LOOM` is `full`.
+pub fn long(short: usize, full: usize) -> usize {
+    if std::env::var("SESSIONWHEEL_LOOM").is_ok_and(|value| value == "full") {
+        full
+    } else {
+        short
+    }
+}
+
 /// Runs `model` in every interleaving with at most `bound` preemptions, and says how many
 /// executions that took.
 ///

@@ -71,7 +71,7 @@ fn sweep_against_a_held_slot() {
 /// to a new entry, which must not pay for the old one's deadline. The sweep's guard prevents it.
 #[test]
 fn sweep_against_reuse() {
-    check("sweep_against_reuse", 3, || {
+    check("sweep_against_reuse", 2, || {
         let map = Watched::default();
         map.put(0, OLD, tick(0), tick(0));
         let other = {
@@ -99,7 +99,7 @@ fn sweep_against_reuse() {
 /// At stake: a replace while a sweep judges the old entry. The new one has another slot and stays.
 #[test]
 fn sweep_against_replace() {
-    check("sweep_against_replace", 3, || {
+    check("sweep_against_replace", 2, || {
         let map = Watched::default();
         map.put(0, OLD, tick(0), tick(0));
         let other = {

@@ -11,6 +11,7 @@ use super::notify::Event;
 use super::shard::Shard;
 use super::types::{Reason, Swept};
 use crate::inside::Inside;
+use crate::prefetch::prefetch;
 use crate::reclaim::{self, Guard};
 use crate::slab::{Chain, Deadline, Moment, Origin, Slab, SlotNumber};
 use crate::sync::atomic::Ordering;
@@ -100,6 +101,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let before = budget.left;
         let mut guard = reclaim::pin();
         let opened = shard.wheel.open(at, &guard, || budget.pay());
+        // Before the first look: a slot added later changes it.
+        let version = shard.wheel.version();
         let mut batch = Batch::new(self, index, &mut guard);
         let bounded = before != usize::MAX;
         let look = |number| {
@@ -109,14 +112,23 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 Look::Stop
             }
         };
+        let soon = |number| {
+            if let Some(slot) = shard.slab.slot_if_there(number) {
+                prefetch(slot);
+            }
+        };
         let finished = if bounded {
-            shard.wheel.sweep_in_turn(at, look)
+            shard.wheel.sweep_in_turn(at, soon, look)
         } else {
-            shard.wheel.sweep(look)
+            shard.wheel.sweep(soon, look)
         };
         batch.settle();
-        let removed = batch.removed;
+        let (removed, stay_until) = (batch.removed, batch.stay_until);
         drop(batch);
+        let anybody = !stay_until.is_never() && !stay_until.is_tombstone();
+        if opened && finished && !bounded && anybody {
+            shard.wheel.settle(version, stay_until, &guard);
+        }
         let visited = before - budget.left;
         shard.counters.visited(visited);
         shard.recycle_ripe(Origin::Flushed);
@@ -220,6 +232,8 @@ struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
     guard: &'m mut Guard,
     marked: Vec<Event>,
     removed: usize,
+    /// The earliest deadline of those that stay in the due set; a tombstone if one is not known.
+    stay_until: Deadline,
 }
 
 impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
@@ -230,6 +244,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             guard,
             marked: Vec::new(),
             removed: 0,
+            stay_until: Deadline::NEVER,
         }
     }
 
@@ -241,12 +256,20 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
     fn look(&mut self, number: SlotNumber, at: Moment) -> Look {
         let shard = self.shard();
         let Some(slot) = shard.live(number) else {
-            return shard.look_at_absent(number);
+            let look = shard.look_at_absent(number);
+            if look == Look::Stay {
+                self.stay_until = Deadline::EXPIRED;
+            }
+            return look;
         };
         loop {
             let deadline = slot.deadline();
             if !deadline.has_passed(at) {
-                return shard.rehint(number, deadline, self.guard);
+                let look = shard.rehint(number, deadline, self.guard);
+                if look == Look::Stay {
+                    self.stay_until = self.stay_until.min(deadline);
+                }
+                return look;
             }
             if deadline == Deadline::EVICTED {
                 // Gone for everybody. Who sentenced it wants its permit, and would have to evict
@@ -299,6 +322,9 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         }
         let shard = self.shard();
         self.core.permits.give(self.index, self.marked.len() as u64);
+        for event in &self.marked {
+            shard.table.prefetch(shard.slab.slot(event.slot).hash());
+        }
         let mut chain = Chain::default();
         for event in &self.marked {
             shard.withdraw(event.slot);

@@ -3,6 +3,7 @@
 use super::head::Head;
 use super::line::Line;
 use crate::geometry::{LINE_BITS, LINE_FIRST_BITS, LINE_LOAD, LINE_SEGMENTS};
+use crate::prefetch::prefetch;
 use crate::segments::Segments;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -64,6 +65,13 @@ impl Lines {
 
     pub(super) fn line_or_alloc(&self, index: u32) -> &Line {
         self.lines.get_or_alloc(index)
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u32) {
+        if let Some(line) = self.lines.get(hash & ((1 << self.bits()) - 1)) {
+            prefetch(line);
+        }
     }
 
     /// The line in which a hash has to be looked for.

@@ -92,6 +92,12 @@ impl Table {
         self.lines.grow_for(slots);
     }
 
+    /// Asks for the line of a hash.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u32) {
+        self.lines.prefetch(hash);
+    }
+
     /// Reads its way to the entry for which `same` says yes. Writes nothing. `same` is asked only
     /// for entries with this hash that were not marked.
     #[inline]

@@ -31,6 +31,11 @@ mod levels {
     pub(super) type Roots = Segments<AtomicU64, 0, 1>;
 }
 
+/// How many looks ahead a sweep says which slots come: as many lines as a core fetches at a time, and
+/// some more for those that are there already.
+/// (None in a model, where fetching means nothing and loads cost states.)
+const AHEAD: usize = if cfg!(any(loom, miri)) { 0 } else { 24 };
+
 pub(crate) struct DueSet {
     words: levels::Words,
     middle: levels::Middle,
@@ -84,12 +89,16 @@ impl DueSet {
     }
 
     /// One pass over the set, from where the last one stopped. `false` if `look` stopped it.
-    pub(super) fn sweep(&self, mut look: impl FnMut(SlotNumber) -> Look) -> bool {
+    pub(super) fn sweep(
+        &self,
+        soon: impl Fn(SlotNumber),
+        mut look: impl FnMut(SlotNumber) -> Look,
+    ) -> bool {
         // Relaxed: only a place to begin.
         let resume = self.resume.load(Ordering::Relaxed);
         let stopped = self
-            .sweep_range(resume..SlotNumber::MAX, &mut look)
-            .or_else(|| self.sweep_range(0..resume, &mut look));
+            .sweep_range(resume..SlotNumber::MAX, &soon, &mut look)
+            .or_else(|| self.sweep_range(0..resume, &soon, &mut look));
         let next = stopped.unwrap_or(0);
         if next != resume {
             self.resume.store(next, Ordering::Relaxed);
@@ -97,14 +106,21 @@ impl DueSet {
         stopped.is_none()
     }
 
-    /// Looks at the slots of a range. If `look` stops it: the slot at which it did.
+    /// Looks at the slots of a range. If `look` stops it: the slot at which it did. `soon` is told
+    /// of a slot some looks before.
     pub(super) fn sweep_range(
         &self,
         range: Range<SlotNumber>,
+        soon: impl Fn(SlotNumber),
         mut look: impl FnMut(SlotNumber) -> Look,
     ) -> Option<SlotNumber> {
         let mut stopped = None;
+        let mut ahead = self.from(range.start);
+        ahead.by_ref().take(AHEAD).for_each(&soon);
         let mut look = |slot| {
+            if AHEAD != 0 {
+                ahead.next().into_iter().for_each(&soon);
+            }
             let seen = look(slot);
             if seen == Look::Stop {
                 stopped = Some(slot);
@@ -140,22 +156,19 @@ impl DueSet {
             .fold(0, |sum, (_, root)| sum + Stamped::load(root).stamp())
     }
 
-    /// Calls `visit` with every slot in the set until it says no. Clears nothing.
-    pub(super) fn each(&self, mut visit: impl FnMut(SlotNumber) -> bool) -> bool {
-        for (index, root) in self.roots.allocated(0) {
-            for bit in ones(Stamped::load(root).bits()) {
-                let middle = (index << WIDTH_BITS) | bit;
-                for bit in ones(Stamped::load(self.middle.at(middle)).bits()) {
-                    let index = (middle << WIDTH_BITS) | bit;
-                    for bit in ones(Stamped::load(self.words.at(index)).bits()) {
-                        if !visit((index << WIDTH_BITS) | bit) {
-                            return false;
-                        }
-                    }
-                }
-            }
-        }
-        true
+    /// The slots in the set, from the word of `first` on. Clears nothing.
+    pub(super) fn from(&self, first: SlotNumber) -> impl Iterator<Item = SlotNumber> + '_ {
+        let first = first >> WIDTH_BITS;
+        let below = |word: &AtomicU64, index: u32| {
+            let bits = Stamped::load(word).bits();
+            ones(bits).map(move |bit| (index << WIDTH_BITS) | bit)
+        };
+        let roots = self.roots.allocated(first >> (2 * WIDTH_BITS));
+        let middles = roots.flat_map(move |(index, root)| below(root, index));
+        let words = middles.flat_map(move |middle| below(self.middle.at(middle), middle));
+        words
+            .filter(move |&word| word >= first)
+            .flat_map(move |word| below(self.words.at(word), word))
     }
 }
 
@@ -199,12 +212,7 @@ mod tests {
     use super::*;
 
     fn contents(due: &DueSet) -> Vec<u32> {
-        let mut all = Vec::new();
-        due.each(|slot| {
-            all.push(slot);
-            true
-        });
-        all
+        due.from(0).collect()
     }
 
     #[test]
@@ -215,17 +223,20 @@ mod tests {
             due.set(slot);
         }
         assert_eq!(contents(&due), slots);
-        let swept = due.sweep(|slot| {
-            if slot % 2 == 0 {
-                Look::Finished
-            } else {
-                Look::Stay
-            }
-        });
+        let swept = due.sweep(
+            |_| (),
+            |slot| {
+                if slot % 2 == 0 {
+                    Look::Finished
+                } else {
+                    Look::Stay
+                }
+            },
+        );
         assert!(swept);
         assert_eq!(contents(&due), [1, 31, 33, 1023]);
         assert!(!due.is_empty());
-        assert!(due.sweep(|_| Look::Finished));
+        assert!(due.sweep(|_| (), |_| Look::Finished));
         assert!(due.is_empty());
     }
 
@@ -238,14 +249,17 @@ mod tests {
         let mut looks = Vec::new();
         for _ in 0..100 {
             let mut left = 7;
-            let swept = due.sweep(|slot| {
-                if left == 0 {
-                    return Look::Stop;
-                }
-                left -= 1;
-                looks.push(slot);
-                Look::Finished
-            });
+            let swept = due.sweep(
+                |_| (),
+                |slot| {
+                    if left == 0 {
+                        return Look::Stop;
+                    }
+                    left -= 1;
+                    looks.push(slot);
+                    Look::Finished
+                },
+            );
             if swept {
                 break;
             }
@@ -262,16 +276,19 @@ mod tests {
         let due = DueSet::new();
         due.set(5);
         let mut looks = 0;
-        due.sweep(|slot| {
-            looks += 1;
-            if looks == 1 {
-                due.set(slot);
-            }
-            Look::Finished
-        });
+        due.sweep(
+            |_| (),
+            |slot| {
+                looks += 1;
+                if looks == 1 {
+                    due.set(slot);
+                }
+                Look::Finished
+            },
+        );
         assert_eq!(looks, 2, "the stamp made it look again");
         // The words above were raised meanwhile too, so they keep their bits until the next pass.
-        assert!(due.sweep(|_| unreachable!("nothing is left")));
+        assert!(due.sweep(|_| (), |_| unreachable!("nothing is left")));
         assert!(due.is_empty());
     }
 }

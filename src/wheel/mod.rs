@@ -27,6 +27,7 @@
 
 mod due;
 mod pass;
+mod settled;
 mod stamped;
 mod tick;
 
@@ -34,6 +35,7 @@ use std::ptr;
 
 use due::DueSet;
 use pass::Pass;
+use settled::Settled;
 pub(crate) use stamped::Look;
 use tick::Tick;
 
@@ -71,6 +73,7 @@ pub(crate) struct Wheel {
     positions: Box<[AtomicPtr<Tick>]>,
     due: DueSet,
     pass: Pass,
+    settled: Settled,
 }
 
 impl Wheel {
@@ -87,6 +90,7 @@ impl Wheel {
                 .collect(),
             due: DueSet::new(),
             pass: Pass::new(),
+            settled: Settled::new(),
         }
     }
 
@@ -222,15 +226,36 @@ impl Wheel {
         }
     }
 
-    /// One pass over the due set. `false` if `look` stopped it.
-    pub(crate) fn sweep(&self, look: impl FnMut(SlotNumber) -> Look) -> bool {
-        self.due.sweep(look)
+    /// One pass over the due set. `false` if `look` stopped it. `soon` is told of a slot some looks
+    /// before.
+    pub(crate) fn sweep(
+        &self,
+        soon: impl Fn(SlotNumber),
+        look: impl FnMut(SlotNumber) -> Look,
+    ) -> bool {
+        self.due.sweep(soon, look)
+    }
+
+    /// Changes whenever a slot is added to the due set.
+    pub(crate) fn version(&self) -> u64 {
+        self.due.version()
+    }
+
+    /// Notes that a pass over all of the due set, begun at `version`, has found no deadline before
+    /// `until`.
+    pub(crate) fn settle(&self, version: u64, until: Deadline, guard: &Guard) {
+        self.settled.note(version, until, guard);
     }
 
     /// A part of a pass over the due set, for looks that remove what has expired at `at`. `true` if
     /// the whole set has now been looked at, by this call and those before it.
-    pub(crate) fn sweep_in_turn(&self, at: Moment, look: impl FnMut(SlotNumber) -> Look) -> bool {
-        self.pass.sweep(&self.due, at, look)
+    pub(crate) fn sweep_in_turn(
+        &self,
+        at: Moment,
+        soon: impl Fn(SlotNumber),
+        look: impl FnMut(SlotNumber) -> Look,
+    ) -> bool {
+        self.pass.sweep(&self.due, at, soon, look)
     }
 
     /// Whether a deadline still belongs in the due set.
@@ -244,7 +269,7 @@ impl Wheel {
     pub(crate) fn has_due(&self, at: Moment) -> bool {
         let cursor = self.cursor.load(Ordering::Acquire);
         let done = self.done.load(Ordering::Acquire);
-        if done < cursor || !self.due.is_empty() {
+        if done < cursor || !(self.due.is_empty() || self.settled.covers(&self.due, at)) {
             return true;
         }
         let target = self.target(at);
@@ -295,13 +320,10 @@ impl Wheel {
         }
         let mut earliest: Option<u64> = None;
         // Slots in the due set may be on their way to a tick behind that of an object.
-        self.due.each(|slot| {
-            if let Some(deadline) = deadline_of(slot) {
-                let at = deadline.timestamp().as_nanos();
-                earliest = Some(earliest.map_or(at, |e| e.min(at)));
-            }
-            true
-        });
+        for deadline in self.due.from(0).filter_map(&mut deadline_of) {
+            let at = deadline.timestamp().as_nanos();
+            earliest = Some(earliest.map_or(at, |e| e.min(at)));
+        }
         self.each_object(cursor, |_, tick| {
             let at = tick.begin() << self.tick_bits;
             earliest = Some(earliest.map_or(at, |e| e.min(at)));

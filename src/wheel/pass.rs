@@ -56,6 +56,7 @@ impl Chain {
         &mut self,
         due: &DueSet,
         at: Moment,
+        soon: impl Fn(SlotNumber),
         mut look: impl FnMut(SlotNumber) -> Look,
     ) -> bool {
         // Before the first look: a slot added later changes it.
@@ -72,10 +73,10 @@ impl Chain {
         self.at = at.raw();
         let Self { start, next, .. } = *self;
         let stopped = if next < start {
-            due.sweep_range(next..start, &mut look)
+            due.sweep_range(next..start, &soon, &mut look)
         } else {
-            due.sweep_range(next..SlotNumber::MAX, &mut look)
-                .or_else(|| due.sweep_range(0..start, &mut look))
+            due.sweep_range(next..SlotNumber::MAX, &soon, &mut look)
+                .or_else(|| due.sweep_range(0..start, &soon, &mut look))
         };
         self.done = stopped.is_none();
         self.next = stopped.unwrap_or(start);
@@ -100,10 +101,11 @@ impl Pass {
         &self,
         due: &DueSet,
         at: Moment,
+        soon: impl Fn(SlotNumber),
         look: impl FnMut(SlotNumber) -> Look,
     ) -> bool {
         let mut chain = self.take().unwrap_or_else(|| Box::new(Chain::new()));
-        let swept = chain.sweep(due, at, look);
+        let swept = chain.sweep(due, at, soon, look);
         self.park(chain);
         swept
     }
@@ -163,16 +165,21 @@ mod tests {
     /// A call that finds nothing to remove, and calls `inside` in the midst of it.
     fn call(pass: &Pass, due: &DueSet, mut inside: impl FnMut()) -> bool {
         let mut left = BUDGET;
-        pass.sweep(due, moment(), |_| {
-            if left == 0 {
-                return Look::Stop;
-            }
-            left -= 1;
-            if left == BUDGET / 2 {
-                inside();
-            }
-            Look::Stay
-        })
+        pass.sweep(
+            due,
+            moment(),
+            |_| (),
+            |_| {
+                if left == 0 {
+                    return Look::Stop;
+                }
+                left -= 1;
+                if left == BUDGET / 2 {
+                    inside();
+                }
+                Look::Stay
+            },
+        )
     }
 
     #[test]

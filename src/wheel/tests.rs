@@ -18,12 +18,7 @@ fn wheel_at(tick: u64) -> Wheel {
 }
 
 fn due(wheel: &Wheel) -> Vec<SlotNumber> {
-    let mut slots = Vec::new();
-    wheel.due.each(|slot| {
-        slots.push(slot);
-        true
-    });
-    slots
+    wheel.due.from(0).collect()
 }
 
 fn open(wheel: &Wheel, tick: u64) {
@@ -33,14 +28,17 @@ fn open(wheel: &Wheel, tick: u64) {
 /// Puts what is in the due set but not due back into the wheel.
 fn cascade(wheel: &Wheel, deadline_of: impl Fn(SlotNumber) -> Deadline) {
     let guard = crate::pin();
-    wheel.sweep(|slot| {
-        let deadline = deadline_of(slot);
-        if wheel.is_due_place(deadline) {
-            return Look::Stay;
-        }
-        wheel.hint(slot, deadline, &guard);
-        Look::Finished
-    });
+    wheel.sweep(
+        |_| (),
+        |slot| {
+            let deadline = deadline_of(slot);
+            if wheel.is_due_place(deadline) {
+                return Look::Stay;
+            }
+            wheel.hint(slot, deadline, &guard);
+            Look::Finished
+        },
+    );
 }
 
 #[test]

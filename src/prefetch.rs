@@ -1,0 +1,25 @@
+//! Asking the processor for a cache line that will be needed soon.
+
+/// Fetches the line that holds the first byte of `at`. A hint, and nothing where there is no
+/// instruction for it.
+#[inline]
+pub(crate) fn prefetch<T>(at: &T) {
+    let at: *const T = at;
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    // SAFETY: part of SSE, which is part of x86-64; it does not fault, whatever the address, and
+    // changes nothing but what is in the cache.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(all(target_arch = "aarch64", not(any(loom, miri))))]
+    // SAFETY: the same: PRFM does not fault and changes nothing but what is in the cache.
+    unsafe {
+        std::arch::asm!(
+            "prfm pldl1keep, [{at}]",
+            at = in(reg) at,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    let _ = at;
+}
