@@ -38,7 +38,8 @@ pub enum Expiry {
     Deadlines,
     /// A scan of everything, by `retain` or the like.
     Scan,
-    /// Not to be had on request, or not at a time that the caller gives.
+    /// Not to be had on request, or not at a time that the caller gives, or its destructors run later
+    /// and cannot be waited for.
     None,
 }
 
@@ -122,4 +123,38 @@ impl Hasher for DefaultHashBuilder {
 /// What a user of a plain map does with a deadline.
 fn live(session: &Session, now: Seconds) -> Option<Payload> {
     (session.deadline >= now).then(|| Payload::clone(&session.payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Expiry, Peer, Session};
+    use crate::{BETWEEN, Ids, LATE, NOW, SOON, payload};
+
+    /// Whether the clock of a flush stops when the last destructor has run.
+    fn drops_what_it_flushes<P: Peer>() {
+        if P::EXPIRY == Expiry::None {
+            println!("{}: is not flushed", P::name());
+            return;
+        }
+        let peer = P::new(None);
+        let mut held = Vec::new();
+        for (i, id) in Ids::new(1).many(1_000).into_iter().enumerate() {
+            let payload = payload();
+            held.push(Arc::downgrade(&payload));
+            let deadline = if i % 2 == 0 { SOON } else { LATE };
+            peer.insert(id, Session { deadline, payload }, NOW);
+        }
+        let removed = peer.flush(BETWEEN);
+        peer.settle();
+        let alive = held.iter().filter(|held| held.strong_count() > 0).count();
+        println!("{}: {removed} flushed, {alive} alive", P::name());
+        assert_eq!((removed, alive), (500, 500), "{}", P::name());
+    }
+
+    #[test]
+    fn every_peer_has_dropped_what_it_flushed_when_it_has_settled() {
+        each_peer!(drops_what_it_flushes());
+    }
 }

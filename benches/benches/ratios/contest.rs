@@ -1,0 +1,144 @@
+//! Pairs of measurements that alternate in one process, and what they say about a bar.
+
+use sessionwheel_bench::Ids;
+
+/// One measurement: nanoseconds for one operation, all work that it caused included.
+pub(crate) type Run = Box<dyn FnMut() -> f64>;
+
+/// Somebody who can be measured.
+pub(crate) struct Contestant {
+    pub(crate) name: String,
+    prepare: Box<dyn Fn() -> Run>,
+}
+
+impl Contestant {
+    pub(crate) fn new(name: String, prepare: impl Fn() -> Run + 'static) -> Self {
+        Self {
+            name,
+            prepare: Box::new(prepare),
+        }
+    }
+
+    pub(crate) fn prepare(&self) -> Run {
+        (self.prepare)()
+    }
+}
+
+/// What a ratio has to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bar {
+    /// Our time over the peer's.
+    TimeAtMost(f64),
+    /// Our throughput over the peer's.
+    ThroughputAtLeast(f64),
+}
+
+impl Bar {
+    pub(crate) fn number(self) -> f64 {
+        match self {
+            Self::TimeAtMost(bar) | Self::ThroughputAtLeast(bar) => bar,
+        }
+    }
+
+    pub(crate) fn holds(self, ratio: f64) -> bool {
+        match self {
+            Self::TimeAtMost(bar) => ratio <= bar,
+            Self::ThroughputAtLeast(bar) => ratio >= bar,
+        }
+    }
+
+    fn ratio(self, ours: f64, theirs: f64) -> f64 {
+        match self {
+            Self::TimeAtMost(_) => ours / theirs,
+            Self::ThroughputAtLeast(_) => theirs / ours,
+        }
+    }
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Pairs, and pairs where the interval straddles the bar.
+    pub(crate) pairs: usize,
+    pub(crate) more: usize,
+    /// Work is divided by this.
+    pub(crate) divisor: usize,
+}
+
+/// What pairs have shown: medians.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) ours: f64,
+    pub(crate) theirs: f64,
+    pub(crate) ratio: f64,
+    /// Of the median ratio: 95 %, by bootstrap (Efron 1979).
+    pub(crate) interval: [f64; 2],
+    pub(crate) pairs: usize,
+}
+
+/// The fastest of some: the better of two measurements counts for each.
+pub(crate) fn best(all: &[Contestant]) -> &Contestant {
+    let time = |who: &Contestant| {
+        let mut run = who.prepare();
+        run().min(run())
+    };
+    let timed = all.iter().map(|who| (time(who), who));
+    let (_, best) = timed
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .expect("there is a peer");
+    best
+}
+
+/// Measures two in turn.
+pub(crate) fn compare(ours: &mut Run, theirs: &mut Run, bar: Bar, plan: Plan) -> Outcome {
+    // Whatever is slow the first time.
+    ours();
+    theirs();
+    let mut pairs = Vec::new();
+    loop {
+        let turn = pairs.len() % 2 == 0;
+        let first = if turn { ours() } else { theirs() };
+        let second = if turn { theirs() } else { ours() };
+        pairs.push(if turn {
+            (first, second)
+        } else {
+            (second, first)
+        });
+        if pairs.len() == plan.pairs || pairs.len() == plan.more {
+            let outcome = outcome(&pairs, bar);
+            let [low, high] = outcome.interval;
+            let straddles = bar.holds(low) != bar.holds(high);
+            if !straddles || pairs.len() == plan.more {
+                return outcome;
+            }
+        }
+    }
+}
+
+fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
+    const RESAMPLES: usize = 2_000;
+    let ratios: Vec<f64> = pairs.iter().map(|&(o, t)| bar.ratio(o, t)).collect();
+    let mut draw = Ids::new(95);
+    let mut medians: Vec<f64> = (0..RESAMPLES)
+        .map(|_| median((0..ratios.len()).map(|_| ratios[draw.below(ratios.len())])))
+        .collect();
+    medians.sort_by(f64::total_cmp);
+    Outcome {
+        ours: median(pairs.iter().map(|p| p.0)),
+        theirs: median(pairs.iter().map(|p| p.1)),
+        ratio: median(ratios.iter().copied()),
+        interval: [medians[RESAMPLES / 40], medians[RESAMPLES - RESAMPLES / 40]],
+        pairs: pairs.len(),
+    }
+}
+
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    let middle = numbers.len() / 2;
+    if numbers.len() % 2 == 0 {
+        f64::midpoint(numbers[middle - 1], numbers[middle])
+    } else {
+        numbers[middle]
+    }
+}

@@ -1,0 +1,122 @@
+//! The figures that matter, each beside its bar: ours and the best peer in turn, in one process.
+//!
+//! ```text
+//! cargo bench --bench ratios                 # all rows
+//! cargo bench --bench ratios -- --row 5 --quick --json
+//! ```
+//!
+//! A scouting round finds the best peer of a row, with its own hasher or ours. Then the two are
+//! measured in turn, nine pairs or more; the median of the pairs' ratios is held against the bar,
+//! and shown with its 95 % interval (bootstrap). Where the interval straddles the bar 27 pairs are
+//! measured. A row is `ok`, `not met`, or `~` where the interval still straddles. Times are wall
+//! times for one operation and end when all work that it caused is done, destructors included.
+#![forbid(unsafe_code)]
+
+mod contest;
+mod rows;
+mod work;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use contest::Plan;
+use rows::Line;
+
+#[derive(Debug, Parser)]
+#[command(about = "Ratios to the best peer, beside their bars")]
+struct Arguments {
+    /// Only this row; may be given again.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=10))]
+    row: Vec<u8>,
+    /// Fewer pairs.
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object for each line.
+    #[arg(long)]
+    json: bool,
+    /// What `cargo bench` says.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn measure(row: u8, plan: Plan) -> Vec<Line> {
+    match row {
+        1 => rows::in_place(1, 1_000_000, 1.25, plan),
+        2 => rows::in_place(2, 20_000, 1.1, plan),
+        3 => rows::cloned(plan),
+        4 => rows::mix(plan),
+        5 => rows::grow(plan),
+        6 => rows::lifetimes(plan),
+        7 => rows::flush_half(plan),
+        8 => rows::two_threads(plan),
+        9 => rows::every_second(plan),
+        _ => rows::nothing_due(plan),
+    }
+}
+
+fn print(line: &Line) {
+    let state = match (line.unsure, line.ok) {
+        (true, _) => "~",
+        (false, true) => "ok",
+        (false, false) => "not met",
+    };
+    let [low, high] = line.interval;
+    println!(
+        "{:>3}  {:<58} {:>9.1} {:>9.1} {} {:<28} {:>6.2} [{:.2}, {:.2}]  bar {:<5} {:>2} pairs  {}",
+        line.row,
+        line.name,
+        line.ours,
+        line.peer,
+        line.unit,
+        line.best_peer,
+        line.ratio,
+        low,
+        high,
+        line.bar,
+        line.pairs,
+        state,
+    );
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Without `--bench` it is a test target of `cargo test --benches`.
+    let plan = match (arguments.bench, arguments.quick) {
+        (false, _) => Plan {
+            pairs: 1,
+            more: 1,
+            divisor: 100,
+        },
+        (true, true) => Plan {
+            pairs: 3,
+            more: 5,
+            divisor: 1,
+        },
+        (true, false) => Plan {
+            pairs: 9,
+            more: 27,
+            divisor: 1,
+        },
+    };
+    let rows = if arguments.row.is_empty() {
+        (1..=10).collect()
+    } else {
+        arguments.row
+    };
+    let mut met = 0;
+    let mut lines = 0;
+    for row in rows {
+        for line in measure(row, plan) {
+            lines += 1;
+            met += usize::from(line.ok && !line.unsure);
+            if arguments.json {
+                println!("{}", serde_json::json!(line));
+            } else {
+                print(&line);
+            }
+        }
+    }
+    eprintln!("{met} of {lines} bars met");
+    ExitCode::SUCCESS
+}
