@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use sessionwheel::internals::{Tournament, Wheel};
 use sessionwheel::{Reason, Timestamp, pin};
-use sessionwheel_loom_tests::{TICK_BITS, Watched, check, tick};
+use sessionwheel_loom_tests::{TICK_BITS, Watched, check, long, tick};
 
 /// Two slots of one match.
 const SLOT: u32 = 2;
@@ -179,7 +179,7 @@ fn insert_against_the_beginning() {
 /// refused, each leaves once, and who expires first leaves first.
 #[test]
 fn insert_against_insert_at_the_maximum() {
-    check("insert_against_insert_at_the_maximum", 2, || {
+    check("insert_against_insert_at_the_maximum", long(1, 2), || {
         let map = Watched::default();
         map.set_maximum(Some(2));
         map.put(0, 10, tick(1), tick(0));
