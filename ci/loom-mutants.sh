@@ -174,7 +174,8 @@ mutants() {
         mutant M8b "the same against a flush" take/take_against_flush
     fi
     if wanted M8c; then
-        swap $flush $'if Table::mark(slot) {\n                let evicted' $'if Table::mark(slot) || true {\n                let evicted'
+        swap $flush $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
+            $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
         mutant M8c "a flush that fails to mark has removed it too" take/take_against_flush
     fi
     if wanted M10; then

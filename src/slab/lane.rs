@@ -246,6 +246,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
     /// limbo. How many were recycled: none inside a value's Drop that this was called for, else a
     /// Drop that flushes would go one level deeper for each batch.
     pub(crate) fn recycle_batch(&self, origin: Origin, most: usize) -> usize {
+        // Relaxed: a batch that is not seen yet is for the next call.
+        if self.lane(origin).limbo.load(Ordering::Relaxed) as u32 == 0 {
+            return 0;
+        }
         let _inside = if mem::needs_drop::<Body<K, V>>() {
             let Some(inside) = Inside::enter(&self.map) else {
                 return 0;
