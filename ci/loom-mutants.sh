@@ -95,7 +95,7 @@ wanted() {
 
 mutants() {
     local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs flush=src/map/flush.rs read=src/map/read.rs
-    local shard=src/map/shard.rs tournament=src/tournament/mod.rs
+    local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
     local table=src/table/mod.rs line=src/table/line.rs matches=src/table/matches.rs
 
     # Hint against open.
@@ -202,9 +202,26 @@ mutants() {
     fi
 
     if wanted M20; then
-        swap $flush 'shard.wheel.settle(version, stay_until, &guard);' \
-            'shard.wheel.settle(shard.wheel.version(), stay_until, &guard);'
+        swap $flush 'shard.wheel.settle(version, stay_until);' \
+            'shard.wheel.settle(shard.wheel.version(), stay_until);'
         mutant M20 "a note of the version after the pass" take/insert_against_a_note
+    fi
+
+    if wanted M23; then
+        swap $settled $'\n            && turn == self.turn.load(Ordering::Relaxed)' ''
+        mutant M23 "a note read without a second look at its turn" hint/note_against_note
+    fi
+    if wanted M24; then
+        swap $settled 'let free = turn % 2 == 0;' 'let free = true;'
+        mutant M24 "a note written over one that is being written" hint/note_against_note
+    fi
+    if wanted M25; then
+        swap $settled 'fence(Ordering::Release);' ''
+        mutant M25 "no fence between a note's turn and its numbers" hint/note_against_note
+    fi
+    if wanted M26; then
+        swap $settled 'fence(Ordering::Acquire);' ''
+        mutant M26 "no fence between a note's numbers and the second look" hint/note_against_note
     fi
 
     # Lines that split.
@@ -253,6 +270,22 @@ mutants() {
             'Head::from_raw(self.head.load(Ordering::Relaxed))'
         mutant T8 "heads read by relaxed loads" table/split_against_lookup take/get_against_take_and_reclaim \
             table/insert_into_a_used_word_against_lookup
+    fi
+
+    # What was decided before.
+    if wanted M21; then
+        swap $read 'let valid = now.is_none_or(|now| !deadline.has_passed(now));' \
+            'let valid = deadline == deadline;'
+        mutant M21 "a taker goes by the deadline it read before the mark" take/take_against_shortening_retime
+    fi
+    if wanted M22; then
+        swap $shard 'self.schedule(number, slot.deadline(), guard);' \
+            'self.schedule(number, published, guard);'
+        swap $shard 'let slot = self.slab.slot(number);
+        if slot.publish()' 'let slot = self.slab.slot(number);
+        let published = slot.deadline();
+        if slot.publish()'
+        mutant M22 "an inserter hints the deadline it came with" take/retime_against_insert_and_bounded_flush
     fi
 
     # Who leaves first.

@@ -42,6 +42,20 @@ impl Wheel {
         )
     }
 
+    /// What a sweep has found out: nothing that was in the due set at `version` expires before
+    /// `until`.
+    pub fn settle(&self, version: u64, until: Timestamp) {
+        self.0.settle(version, Deadline::new(until));
+    }
+
+    pub fn version(&self) -> u64 {
+        self.0.version()
+    }
+
+    pub fn has_due(&self, at: Timestamp) -> bool {
+        self.0.has_due(Moment::new(at))
+    }
+
     pub fn is_due_place(&self, deadline: Timestamp) -> bool {
         self.0.is_due_place(Deadline::new(deadline))
     }

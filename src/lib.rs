@@ -64,7 +64,8 @@
 //!   was decided before it.
 //! - **One call of the listener per session that leaves**, after it has become invisible, before
 //!   the removing call returns, under no lock. Panics in it are contained and counted.
-//! - **Bounded memory.** At most the maximum is live, at every instant. Slots for removed sessions that
+//! - **Bounded memory.** At most the maximum is live, at every instant (one that was just lowered is
+//!   reached in steps). Slots for removed sessions that
 //!   some thread may still be reading are bounded too: an eighth of the maximum, and at least 16,384
 //!   in all.
 //! - **Wiped.** When a removed session's guard-protected time is over, its slot is dropped and overwritten with
@@ -98,7 +99,8 @@
 //!   larger maximum gets more shards; a map without a maximum has to ask for them.
 //! - 64-bit atomics are required, and keys and values aligned to 64 bytes at most.
 //! - Memory is given back when the cache is dropped, not when it shrinks.
-//! - A thread that panics in `K::eq` or `K::hash` loses the entry it was inserting, nothing else.
+//! - A thread that panics in `K::eq` or `K::hash` loses the entry it was inserting; a full map may
+//!   have evicted another for it.
 //!
 //! # How it works
 //!

@@ -237,3 +237,24 @@ fn hint_against_two_openers() {
         assert!(found || model.flush(1), "the hint is lost");
     });
 }
+
+/// Two sweeps note what they have found, and somebody asks. The earlier note speaks of a due set that
+/// is no more, the later one of somebody who has expired; half of each would say that nothing has.
+#[test]
+fn note_against_note() {
+    check("note_against_note", 3, || {
+        let wheel = Arc::new(Wheel::new(TICK_BITS, tick(0)));
+        wheel.hint(OTHER, tick(0), &pin());
+        let before = wheel.version();
+        wheel.hint(SLOT, tick(0), &pin());
+        let now = wheel.version();
+        let other = {
+            let wheel = wheel.clone();
+            thread::spawn(move || wheel.settle(before, tick(2)))
+        };
+        wheel.settle(now, tick(0));
+        assert!(wheel.has_due(after(0)));
+        other.join().unwrap();
+        assert!(wheel.has_due(after(0)));
+    });
+}

@@ -56,7 +56,8 @@ fn take_against_flush() {
         let removed = map.flush(after(0));
         let reason = match (other.join().unwrap(), removed) {
             (Some(OLD), 0) => Reason::Taken,
-            (None, 1) => Reason::Expired,
+            // By the flush, or by the taker if that has set the mark on what the flush had sentenced.
+            (None, 0 | 1) => Reason::Expired,
             both => panic!("{both:?}"),
         };
         assert_eq!(map.get(0, tick(0)), None);
@@ -122,6 +123,25 @@ fn retime_against_flush() {
     });
 }
 
+/// At stake: a retime to an earlier deadline that says "yes" has ended the entry for a taker whose
+/// clock is past that, and who had judged it by the old deadline.
+#[test]
+fn take_against_shortening_retime() {
+    check("take_against_shortening_retime", 3, || {
+        let map = Watched::default();
+        map.put(0, OLD, tick(3), tick(0));
+        let other = beside(&map, |map| map.retime(&0, tick(1), tick(0)));
+        let taken = map.take(0, tick(2));
+        let reason = match (taken, other.join().unwrap()) {
+            (Some(OLD), false) => Reason::Taken,
+            (None, true) => Reason::Expired,
+            both => panic!("{both:?}"),
+        };
+        map.flush(after(1));
+        map.settled(&[(0, OLD, reason)], 0);
+    });
+}
+
 /// At stake: the taker gets the old one or the new one, and the other one is accounted for.
 #[test]
 fn take_against_replace() {
@@ -177,6 +197,27 @@ fn retime_against_insert() {
         map.put(0, OLD, tick(3), tick(0));
         if other.join().unwrap() {
             map.flush(after(0));
+            map.settled(&[(0, OLD, Reason::Expired)], 0);
+        } else {
+            assert_eq!(map.flush(after(3)), 1);
+        }
+    });
+}
+
+/// The same with flushes that are bounded: one that has been everywhere is not repeated as long as
+/// nobody becomes due, and the one that found nobody had been everywhere.
+#[test]
+fn retime_against_insert_and_bounded_flush() {
+    check("retime_against_insert_and_bounded_flush", 3, || {
+        let map = Watched::default();
+        let other = beside(&map, |map| {
+            let retimed = map.retime(&0, tick(0), tick(0));
+            map.flush_within(after(0), 10);
+            retimed
+        });
+        map.put(0, OLD, tick(3), tick(0));
+        if other.join().unwrap() {
+            while map.flush_within(after(0), 10).remaining {}
             map.settled(&[(0, OLD, Reason::Expired)], 0);
         } else {
             assert_eq!(map.flush(after(3)), 1);

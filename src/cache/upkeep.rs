@@ -122,8 +122,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     /// All cached sessions, in no order.
     ///
-    /// The iteration never waits and never makes others wait. A session that
-    /// is there from its beginning to its end is seen exactly once; one that
+    /// The iteration never waits and never makes others wait. A session whose
+    /// insert had returned when it began, and that is there to its end, is
+    /// seen exactly once; one that
     /// comes or goes meanwhile may be seen or not. Sessions that have expired
     /// and are still there may be among them: compare
     /// [`SessionRef::deadline`](super::SessionRef::deadline) with

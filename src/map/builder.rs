@@ -72,6 +72,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
     /// the next one, if that is empty), in a number of steps that hardly depends on how many there
     /// are: a few dozen, and one for each 32,768 entries in the shard. Entries that never expire come
     /// last, and take turns.
+    ///
+    /// An insert that finds no free slot in its shard is refused as
+    /// [`Exhausted`](crate::InsertError::Exhausted) though the map is not full. Keys that spread evenly
+    /// never cause that: a shard has slots for several times its part. A hasher that sends most keys
+    /// to one shard does, since the entries that would have to leave are in the others.
     pub fn maximum(mut self, maximum: Option<usize>) -> Self {
         self.maximum = maximum;
         self
@@ -103,7 +108,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
     }
 
     /// The hasher. The default is keyed at random; another should be as well if strangers choose
-    /// the keys that are looked up. All 64 bits of its hashes are used.
+    /// the keys that are looked up. All 64 bits of its hashes are used. One that favours few values
+    /// makes lookups slow, and may have inserts refused, see [`maximum`](Self::maximum).
     pub fn hasher<S2>(self, hasher: S2) -> MapBuilder<K, V, S2> {
         MapBuilder {
             maximum: self.maximum,

@@ -127,7 +127,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         drop(batch);
         let anybody = !stay_until.is_never() && !stay_until.is_tombstone();
         if opened && finished && !bounded && anybody {
-            shard.wheel.settle(version, stay_until, &guard);
+            shard.wheel.settle(version, stay_until);
         }
         let visited = before - budget.left;
         shard.counters.visited(visited);
@@ -293,7 +293,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
     fn clear(&mut self, number: SlotNumber) {
         if let Some(slot) = self.shard().live(number) {
             if Table::mark(slot) {
-                // Sends it by the flushed lane.
+                // Closes the word, and sends it by the flushed lane.
                 while slot
                     .change_deadline(slot.deadline(), Deadline::EXPIRED)
                     .is_err()

@@ -90,8 +90,8 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                     filled.release();
                     // The new one goes by the old one's permit.
                     drop(permit);
-                    shard.publish(number, deadline, guard);
-                    let reason = match old.deadline() {
+                    shard.publish(number, guard);
+                    let reason = match old.close_deadline() {
                         Deadline::EVICTED => Reason::Evicted,
                         old if old.has_passed(now) => Reason::Expired,
                         _ => Reason::Replaced,
@@ -116,7 +116,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                     if shard.table.add(&shard.slab, at, number, filled.slot()) {
                         right.use_up();
                         filled.release();
-                        shard.publish(number, deadline, guard);
+                        shard.publish(number, guard);
                         break;
                     }
                     permit = Some(right);

@@ -70,8 +70,9 @@ pub struct ExpiringMap<K: Send + Sync + 'static, V: Send + Sync + 'static, S = D
     hasher: S,
 }
 
-// A panic in a caller's code (`Hash`, `Eq`, a closure) leaves the map as it was, and panics in
-// listeners and destructors are caught, so a map is never seen half-changed.
+// A panic in a caller's code (`Hash`, `Eq`, a closure) comes between whole steps (the entry is not in,
+// though one may have been evicted for it), and panics in listeners and destructors are caught, so a
+// map is never seen half-changed.
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> std::panic::RefUnwindSafe
     for ExpiringMap<K, V, S>
 {
@@ -99,10 +100,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// It is the caller's word that time has reached `at`. Any number of flushes may run at once,
     /// at different times. When one returns, every entry that had expired at its `at`, and whose
     /// insert had returned before it began, is removed, whatever the other flushes are doing or not
-    /// doing; its values are dropped too, unless a guard may still read them.
+    /// doing; its values are dropped too, unless a guard may still read them. (One that an insert of
+    /// another thread is evicting just then counts in [`len`](Self::len) until that insert has made
+    /// use of its place.)
     ///
     /// It looks at no more slots than it removes entries, plus a constant per shard, plus survivors
     /// once per wheel level in their life and once per flush within the tick in which they expire.
+    /// If flushes were given times ahead of the caller's clock, then up to the latest of these every
+    /// tick counts as that tick.
     /// Shards are swept in parallel if helpers come, see [`MapBuilder::helpers`].
     pub fn flush(&self, at: Timestamp) -> Swept {
         self.core.flush(at)
@@ -132,14 +137,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
         self.core.flush_within(at, budget)
     }
 
-    /// Removes everything. How many entries were removed; what is inserted meanwhile may stay.
+    /// Removes every entry whose insert had returned. How many were removed; what is inserted
+    /// meanwhile may stay.
     pub fn clear(&self) -> usize {
         self.core.clear()
     }
 
     /// The earliest time at which a [`flush`](Self::flush) may have something to do: never later
-    /// than one nanosecond after the earliest deadline, but perhaps earlier. `None` if nothing in
-    /// the map expires. Zero if a bounded flush has left something to go on with.
+    /// than one nanosecond after the earliest deadline of all entries whose insert had returned,
+    /// but perhaps earlier. `None` if none of them expires. Zero if a bounded flush has left something to go on with.
     ///
     /// A thread that sleeps until then, flushes, and asks again, never sleeps past a deadline known
     /// when it asked, and never spins: each such flush makes progress.
@@ -168,8 +174,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
 
     /// Changes the maximum while the map is in use.
     ///
-    /// A larger one is there at once and pauses nobody. With a smaller one no insert goes beyond it
-    /// from the moment this returns; the surplus leaves in steps of at most 64 entries for each
+    /// A larger one is there at once and pauses nobody. With a smaller one no insert that begins after
+    /// this returns goes beyond it; the surplus leaves in steps of at most 64 entries for each
     /// call that inserts or flushes. Until it returns, an insert beside it may evict although there
     /// is room. The first maximum of a map that had none goes through all entries once. A number of
     /// 2^32 - 1 or more means no limit. The shards stay as many as they are, and each has fewer than
@@ -181,7 +187,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
 
     /// Iterates over the entries, expired ones that no flush has met included.
     ///
-    /// Weakly consistent: an entry that is in the map all the while is met once; one that is
+    /// Weakly consistent: an entry that is in the map all the while, its insert having returned, is met
+    /// once; one that is
     /// inserted, replaced or removed meanwhile may be met or not, and a replaced key may be met
     /// with both its values. Never blocks.
     pub fn iter<'g>(&'g self, guard: &'g Guard) -> Iter<'g, K, V> {
@@ -231,7 +238,8 @@ where
     /// room: see [`InsertError`]. Nothing has changed then.
     ///
     /// # Panics
-    /// If `K`'s `Hash` or `Eq` does; the map is as before, and the entry is dropped.
+    /// If `K`'s `Hash` or `Eq` does; the entry is dropped then, and at the maximum another may have
+    /// been evicted for it.
     pub fn insert(
         &self,
         key: K,

@@ -4,6 +4,7 @@ use super::core::{Core, Route};
 use super::types::{Entry, Reason};
 use crate::reclaim::Guard;
 use crate::slab::{Deadline, Moment, Slot, SlotNumber};
+use crate::sync::atomic::{Ordering, fence};
 use crate::table::{Search, Table};
 use crate::time::Timestamp;
 
@@ -54,11 +55,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         guard: &'g Guard,
     ) -> Option<Entry<'g, K, V>> {
         let now = Moment::new(now);
-        let judge = |slot: &Slot<K, V>, deadline: Deadline| {
-            // SAFETY: `extract` found the slot by a walk under the guard.
-            !deadline.has_passed(now) && unsafe { slot.with_body(|_, value| wanted(value)) }
-        };
-        let (slot, deadline) = self.extract(hash, same, judge, Reason::Taken, guard)?;
+        let (slot, deadline) = self.extract(hash, same, Some(now), wanted, Reason::Taken, guard)?;
         // SAFETY: as in `get`; its removal is ours, made under this guard.
         let (key, value) = unsafe { slot.body() };
         Some(Entry {
@@ -70,9 +67,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
     /// Removes the entry under a key, expired or not.
     pub(super) fn remove(&self, hash: u64, same: impl Fn(&K) -> bool, guard: &Guard) -> bool {
-        // What a flush or an eviction has sentenced is gone already.
-        let there = |_: &Slot<K, V>, deadline: Deadline| !deadline.is_tombstone();
-        self.extract(hash, same, there, Reason::Removed, guard)
+        self.extract(hash, same, None, |_| true, Reason::Removed, guard)
             .is_some()
     }
 
@@ -80,7 +75,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         &self,
         hash: u64,
         same: impl Fn(&K) -> bool,
-        judge: impl Fn(&Slot<K, V>, Deadline) -> bool,
+        now: Option<Moment>,
+        wanted: impl Fn(&V) -> bool,
         reason: Reason,
         guard: &Guard,
     ) -> Option<(&Slot<K, V>, Deadline)> {
@@ -101,14 +97,26 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             if slot.load_link().is_marked() {
                 continue; // as in `get`
             }
-            if !judge(slot, deadline) {
+            // Without a clock: what a flush or an eviction has sentenced is gone already.
+            let gone = now.map_or(deadline.is_tombstone(), |now| deadline.has_passed(now));
+            // SAFETY: the walk has reached the slot, and we are pinned.
+            if gone || !unsafe { slot.with_body(|_, value| wanted(value)) } {
                 return None;
             }
             if Table::mark(slot) {
+                // Re-timed or sentenced since it was judged? Then that came first, and may have left
+                // nothing to take; who has sentenced it finds the mark set, and counts nothing.
+                let deadline = slot.close_deadline();
+                let valid = now.is_none_or(|now| !deadline.has_passed(now));
+                let reason = match deadline {
+                    _ if valid => reason,
+                    Deadline::EVICTED => Reason::Evicted,
+                    _ => Reason::Expired,
+                };
                 self.permits.give(index, 1);
                 shard.finish(number, Some(at), reason, guard);
                 self.deliver_one(index, number, reason, guard);
-                return Some((slot, deadline));
+                return valid.then_some((slot, deadline));
             }
         }
     }
@@ -137,17 +145,16 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             if old.has_passed(now) || new.has_passed(now) {
                 return false;
             }
-            // Who removes for reasons of time changes this word first, so either that fails, or
-            // this does.
-            if slot.change_deadline(old, new).is_err() {
-                continue;
+            // Who removes for reasons of time changes this word before the mark, so either that
+            // fails, or this does; who removes for another reason closes it behind the mark, so
+            // either this fails, or the remover goes by the new deadline.
+            if slot.change_deadline(old, new).is_ok() {
+                // Partner: the fence in `Shard::publish`. Without it the inserter could miss the new
+                // deadline while a flush that meets this hint misses that the slot is published.
+                fence(Ordering::SeqCst);
+                shard.schedule(number, new, guard);
+                return true;
             }
-            if slot.load_link().is_marked() {
-                // Removed for another reason, or replaced.
-                continue;
-            }
-            shard.schedule(number, new, guard);
-            return true;
         }
     }
 }
@@ -156,4 +163,26 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 fn equals<K, V>(same: &impl Fn(&K) -> bool) -> impl FnMut(&Slot<K, V>) -> bool {
     // SAFETY: the table calls it only for slots its walk has reached, and every walk is pinned.
     move |slot| unsafe { slot.with_body(|key, _| same(key)) }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::{ExpiringMap, Timestamp};
+
+    /// The condition is asked between the judgement and the mark.
+    #[test]
+    fn a_retime_between_a_takers_judgement_and_its_mark_counts() {
+        let at = Timestamp::from_nanos;
+        let map: ExpiringMap<u64, u64> = ExpiringMap::builder().build().unwrap();
+        let guard = map.pin();
+        for (new, taken) in [(97, false), (100, true), (300, true)] {
+            map.insert(7, 7, at(200), at(90)).unwrap();
+            let retimed = |_: &u64| map.retime(&7, at(new), at(95));
+            let found = map.take_if(&7, retimed, at(100), &guard);
+            assert_eq!(found.map(|e| e.deadline), taken.then_some(at(new)));
+            assert!(map.is_empty());
+        }
+        let stats = map.stats();
+        assert_eq!((stats.taken, stats.expired), (2, 1));
+    }
 }

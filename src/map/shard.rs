@@ -6,6 +6,7 @@ use crate::inside::Name;
 use crate::reclaim::Guard;
 use crate::slab::{Deadline, Moment, Slab, Slot, SlotNumber};
 use crate::sync::Arc;
+use crate::sync::atomic::{Ordering, fence};
 use crate::table::{Standing, Table};
 use crate::tournament::{Rank, Tournament};
 use crate::wheel::{Look, Wheel};
@@ -56,9 +57,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     }
 
     /// Makes a slot that was just linked visible by its number, and schedules it.
-    pub(super) fn publish(&self, number: SlotNumber, deadline: Deadline, guard: &Guard) {
-        if self.slab.slot(number).publish() {
-            self.schedule(number, deadline, guard);
+    pub(super) fn publish(&self, number: SlotNumber, guard: &Guard) {
+        let slot = self.slab.slot(number);
+        if slot.publish() {
+            // Partner: the fence in `Core::retime`. Who found the slot through the table may have
+            // re-timed it, and a flush may have met that hint before the slot was published.
+            fence(Ordering::SeqCst);
+            self.schedule(number, slot.deadline(), guard);
         }
     }
 

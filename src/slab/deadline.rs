@@ -2,8 +2,8 @@
 
 use crate::time::Timestamp;
 
-/// A deadline as a slot keeps it: two tombstones, then the timestamps moved up by two, then
-/// "never". The three last timestamps before [`Timestamp::NEVER`] (they lie 584 years ahead) leave
+/// A deadline as a slot keeps it: three tombstones, then the timestamps moved up by three, then
+/// "never". The four last timestamps before [`Timestamp::NEVER`] (they lie 584 years ahead) leave
 /// no room for a later time and count as never.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Deadline(u64);
@@ -12,10 +12,10 @@ pub(crate) struct Deadline(u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Moment(u64);
 
-const SHIFT: u64 = 2;
+const SHIFT: u64 = 3;
 
 /// The last deadline that can pass.
-const LAST: u64 = u64::MAX - 4;
+const LAST: u64 = u64::MAX - 5;
 
 impl Deadline {
     /// A flush has judged the entry expired: from here on everybody reads it as expired, and
@@ -23,6 +23,9 @@ impl Deadline {
     pub(crate) const EXPIRED: Self = Self(0);
     /// Chosen to make room, likewise.
     pub(crate) const EVICTED: Self = Self(1);
+    /// Of an entry that was taken, removed or replaced: who has set the mark closes the word, and
+    /// learns by what deadline the entry lived at the last.
+    pub(crate) const CLOSED: Self = Self(2);
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     #[inline]

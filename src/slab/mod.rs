@@ -121,6 +121,14 @@ impl<K, V> Slot<K, V> {
             .map_err(Deadline::from_raw)
     }
 
+    /// Closes the deadline word of a slot that this thread has marked; what it said at the last. From
+    /// here on no re-timing succeeds, and one that succeeded before is the one returned.
+    #[inline]
+    pub(crate) fn close_deadline(&self) -> Deadline {
+        // AcqRel, as in `change_deadline`.
+        Deadline::from_raw(self.deadline.swap(Deadline::CLOSED.raw(), Ordering::AcqRel))
+    }
+
     /// Calls `f` with key and value.
     ///
     /// # Safety

@@ -4,15 +4,27 @@ use super::word::{Fingerprint, Word};
 use crate::geometry::LINE_WORDS;
 use crate::sync::atomic::AtomicU32;
 
-#[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, sessionwheel_tiny)))))]
+#[cfg(not(all(
+    target_arch = "x86_64",
+    target_pointer_width = "64",
+    not(any(loom, miri, sessionwheel_tiny))
+)))]
 pub(super) use by_word as matches;
-#[cfg(all(target_arch = "x86_64", not(any(loom, miri, sessionwheel_tiny))))]
+#[cfg(all(
+    target_arch = "x86_64",
+    target_pointer_width = "64",
+    not(any(loom, miri, sessionwheel_tiny))
+))]
 pub(super) use vector::matches;
 
 /// Which words have the fingerprint: a bit for each. Every word is loaded with Acquire, as by
 /// `Line::word`.
 #[cfg_attr(
-    all(target_arch = "x86_64", not(any(loom, miri, sessionwheel_tiny))),
+    all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        not(any(loom, miri, sessionwheel_tiny))
+    ),
     allow(dead_code)
 )]
 #[inline]
@@ -27,7 +39,11 @@ pub(super) fn by_word(words: &[AtomicU32; LINE_WORDS], fingerprint: Fingerprint)
 }
 
 /// The same with SSE2, which every x86-64 processor has: a fifth of the instructions.
-#[cfg(all(target_arch = "x86_64", not(any(loom, miri, sessionwheel_tiny))))]
+#[cfg(all(
+    target_arch = "x86_64",
+    target_pointer_width = "64",
+    not(any(loom, miri, sessionwheel_tiny))
+))]
 mod vector {
     use std::arch::asm;
     use std::arch::x86_64::{

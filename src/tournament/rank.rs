@@ -17,7 +17,7 @@ impl Rank {
         if deadline.is_never() {
             Self::NEVER
         } else {
-            // At least 2: the last value of a deadline that is not "never" is three below it.
+            // At least 2: the last value of a deadline that is not "never" is two below it.
             Self(!deadline.raw())
         }
     }
@@ -41,10 +41,11 @@ mod tests {
     #[test]
     fn the_earlier_deadline_ranks_higher() {
         let at = |t| Rank::of(Deadline::new(Timestamp::from_nanos(t)));
-        let last = u64::MAX - 4;
+        let last = u64::MAX - 5;
         let falling = [
             Rank::of(Deadline::EXPIRED),
             Rank::of(Deadline::EVICTED),
+            Rank::of(Deadline::CLOSED),
             at(0),
             at(1),
             at(1 << 40),

@@ -243,8 +243,8 @@ impl Wheel {
 
     /// Notes that a pass over all of the due set, begun at `version`, has found no deadline before
     /// `until`.
-    pub(crate) fn settle(&self, version: u64, until: Deadline, guard: &Guard) {
-        self.settled.note(version, until, guard);
+    pub(crate) fn settle(&self, version: u64, until: Deadline) {
+        self.settled.note(version, until);
     }
 
     /// A part of a pass over the due set, for looks that remove what has expired at `at`. `true` if

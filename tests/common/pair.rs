@@ -68,7 +68,7 @@ pub struct Pair {
 
 /// As the map keeps it: the very last deadlines count as never.
 fn kept(deadline: u64) -> u64 {
-    if deadline >= u64::MAX - 3 {
+    if deadline >= u64::MAX - 4 {
         u64::MAX
     } else {
         deadline
@@ -76,7 +76,7 @@ fn kept(deadline: u64) -> u64 {
 }
 
 fn passed(deadline: u64, now: u64) -> bool {
-    deadline != u64::MAX && now.min(u64::MAX - 3) > deadline
+    deadline != u64::MAX && now.min(u64::MAX - 4) > deadline
 }
 
 impl Pair {
