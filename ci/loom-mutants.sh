@@ -142,7 +142,7 @@ mutants() {
         mutant M5 "no look at the life word" sweep/sweep_against_a_held_slot
     fi
     if wanted M6; then
-        swap $shard 'if self.slab.slot(number).publish() {' \
+        swap $shard 'if slot.publish() {' \
             'self.wheel.hint(number, deadline, guard); if self.slab.slot(number).publish() && false {'
         swap $shard 'slot.is_some_and(Slot::is_coming)' 'slot.is_some_and(Slot::is_coming) && false'
         mutant M6 "hinted before the life word says linked, and not kept for who is coming" \
