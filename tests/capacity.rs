@@ -99,6 +99,7 @@ fn rooms_left_by_removals_are_found_by_every_shard() {
 
 #[test]
 fn a_surplus_leaves_in_steps_of_64_for_each_call_that_inserts_or_flushes() {
+    let _alone = alone();
     for shards in [1, 4] {
         let (map, left) = recorded(1_000, shards, 4);
         for key in 0..1_000 {
@@ -235,6 +236,7 @@ fn the_maximum_grows_and_shrinks_under_load() {
 
 #[test]
 fn the_victim_is_exactly_the_entry_of_the_shard_that_expires_first() {
+    let _alone = alone();
     let mut evictions = 0;
     for (tick_bits, span) in [(0, 100), (4, 1_000), (30, 1_000), (2, 1 << 40)] {
         for maximum in [1usize, 2, 33, 64, 1_000, 20_000] {
@@ -282,6 +284,7 @@ fn the_victim_is_exactly_the_entry_of_the_shard_that_expires_first() {
 
 #[test]
 fn entries_that_never_expire_can_be_evicted() {
+    let _alone = alone();
     for (shards, maximum) in [(1, 1), (1, 64), (1, 300), (16, 300)] {
         let (map, left) = recorded(maximum, shards, 30);
         let n = maximum as u64;
@@ -300,6 +303,7 @@ fn entries_that_never_expire_can_be_evicted() {
 
 #[test]
 fn entries_that_never_expire_take_turns() {
+    let _alone = alone();
     for (maximum, shards) in [(1_000usize, 1), (20_480, 16)] {
         let map: Map = build(maximum, shards);
         let n = maximum as u64;
@@ -350,6 +354,7 @@ fn two_who_change_the_maximum_never_let_in_more_than_the_larger() {
 
 #[test]
 fn a_surplus_leaves_from_all_shards_alike() {
+    let _alone = alone();
     const N: u64 = 20_000;
     for shards in [16, 256] {
         let map = build(N as usize, shards);
