@@ -143,7 +143,7 @@ mutants() {
     fi
     if wanted M6; then
         swap $shard 'if slot.publish() {' \
-            'self.wheel.hint(number, deadline, guard); if self.slab.slot(number).publish() && false {'
+            'self.wheel.hint(number, slot.deadline(), guard); if slot.publish() && false {'
         swap $shard 'slot.is_some_and(Slot::is_coming)' 'slot.is_some_and(Slot::is_coming) && false'
         mutant M6 "hinted before the life word says linked, and not kept for who is coming" \
             sweep/insert_against_sweep
