@@ -144,9 +144,7 @@ mutants() {
     if wanted M6; then
         swap $shard 'if slot.publish() {' \
             'self.wheel.hint(number, slot.deadline(), guard); if slot.publish() && false {'
-        swap $shard 'slot.is_some_and(Slot::is_coming)' 'slot.is_some_and(Slot::is_coming) && false'
-        mutant M6 "hinted before the life word says linked, and not kept for who is coming" \
-            sweep/insert_against_sweep
+        mutant M6 "hinted before the life word says linked" sweep/insert_against_sweep
     fi
     if wanted M12; then
         swap src/slab/lane.rs 'guard.defer(move || slab.ripen(Origin::Single, first))' \
@@ -191,10 +189,6 @@ mutants() {
         mutant M13 "a replace that removes, then adds" take/get_against_replace
     fi
 
-    if wanted M18; then
-        swap $shard 'slot.is_some_and(Slot::is_coming)' 'slot.is_some_and(Slot::is_coming) && false'
-        mutant M18 "the hint of a slot that is not published yet is cleared" take/retime_against_insert
-    fi
     if wanted M19; then
         swap $wheel $'if self.cursor.load(Ordering::Acquire) != cursor {\n            // Something' \
             $'if false {\n            // Something'
@@ -286,6 +280,11 @@ mutants() {
         let published = slot.deadline();
         if slot.publish()'
         mutant M22 "an inserter hints the deadline it came with" take/retime_against_insert_and_bounded_flush
+    fi
+    if wanted M18; then
+        swap $shard $'fence(Ordering::SeqCst);\n            self.schedule' 'self.schedule'
+        mutant M18 "no fence between a publication and the second look at the deadline" \
+            take/retime_against_insert
     fi
 
     # Who leaves first.

@@ -184,7 +184,8 @@ fn get_against_replace() {
 }
 
 /// At stake: who comes through the table may re-time an entry before its inserter has published its
-/// slot. A sweep that the new hint leads there finds nobody yet, and must not clear it.
+/// slot. A sweep that the new hint leads there finds nobody yet and clears it, so the inserter has to
+/// look at the deadline again.
 #[test]
 fn retime_against_insert() {
     check("retime_against_insert", 3, || {

@@ -125,7 +125,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         batch.settle();
         let (removed, stay_until) = (batch.removed, batch.stay_until);
         drop(batch);
-        let anybody = !stay_until.is_never() && !stay_until.is_tombstone();
+        let anybody = !stay_until.is_never();
         if opened && finished && !bounded && anybody {
             shard.wheel.settle(version, stay_until);
         }
@@ -232,7 +232,7 @@ struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
     guard: &'m mut Guard,
     marked: Vec<Event>,
     removed: usize,
-    /// The earliest deadline of those that stay in the due set; a tombstone if one is not known.
+    /// The earliest deadline of those that stay in the due set; never if nobody does.
     stay_until: Deadline,
 }
 
@@ -256,11 +256,8 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
     fn look(&mut self, number: SlotNumber, at: Moment) -> Look {
         let shard = self.shard();
         let Some(slot) = shard.live(number) else {
-            let look = shard.look_at_absent(number);
-            if look == Look::Stay {
-                self.stay_until = Deadline::EXPIRED;
-            }
-            return look;
+            // Removed, or not published yet: then its inserter hints it when it has.
+            return Look::Finished;
         };
         loop {
             let deadline = slot.deadline();

@@ -120,14 +120,4 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             .slot_if_there(number)
             .filter(|slot| slot.is_live())
     }
-
-    /// What to do about the hint of a slot that is not live: it stays if the slot may still come.
-    pub(super) fn look_at_absent(&self, number: SlotNumber) -> Look {
-        let slot = self.slab.slot_if_there(number);
-        if slot.is_some_and(Slot::is_coming) {
-            Look::Stay
-        } else {
-            Look::Finished
-        }
-    }
 }

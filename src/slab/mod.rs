@@ -89,15 +89,6 @@ impl<K, V> Slot<K, V> {
             && !self.load_link().is_marked()
     }
 
-    /// Not live, but perhaps about to be: its inserter has not published it yet, and others may
-    /// have found and re-timed it through the table. A hint of it must not be cleared.
-    pub(crate) fn is_coming(&self) -> bool {
-        // Acquire: as above. Who sees a hint of somebody who came through the table sees HELD here,
-        // or what followed it.
-        let life = Life::from_raw(self.life.load(Ordering::Acquire));
-        life == Life::HELD || self.is_live()
-    }
-
     #[inline]
     pub(crate) fn hash(&self) -> u32 {
         // Relaxed: ordered by the word, the link or the life word through which the caller came.
