@@ -54,11 +54,11 @@ impl Head {
         ((self.0 >> Self::DEPTH_SHIFT) as u32 & ((1 << Self::DEPTH_BITS) - 1)).wrapping_sub(1)
     }
 
-    /// Of this depth, not being split, not spilled: what most lines are like.
+    /// Of the depth that most lines have, not being split, not spilled: what most lines are like.
     #[inline]
-    pub(super) fn is_plain(self, depth: u32) -> bool {
-        let state = self.0 & (Self::VERSION_ONE - 1) & !Self::VALID;
-        state == (u64::from(depth) + 1) << Self::DEPTH_SHIFT
+    pub(super) fn is_plain(self, shape: Shape) -> bool {
+        const STATE: u32 = ((Head::VERSION_ONE - 1) & !Head::VALID) as u32;
+        self.0 as u32 & STATE == shape.state()
     }
 
     /// Being split: only the end of that may change it.
@@ -102,9 +102,63 @@ impl Head {
     }
 }
 
+/// How many bits of a hash name a line, and what follows from that, in one word so that a lookup
+/// computes none of it: below the bits as a mask, above the state in the head of a plain line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Shape(u64);
+
+impl Shape {
+    /// Grows with `bits`.
+    pub(super) fn new(bits: u32) -> Self {
+        let state = (u64::from(bits) + 1) << Head::DEPTH_SHIFT;
+        Self(state << 32 | ((1 << bits) - 1))
+    }
+
+    #[inline]
+    pub(super) fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    #[inline]
+    pub(super) fn raw(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(super) fn bits(self) -> u32 {
+        (self.state() >> Head::DEPTH_SHIFT) - 1
+    }
+
+    /// The line of a hash, if all had been split so far and no further.
+    #[inline]
+    pub(super) fn line_of(self, hash: u32) -> u32 {
+        self.0 as u32 & hash
+    }
+
+    #[inline]
+    fn state(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+const _: () = assert!(
+    Head::VERSION_ONE <= 1 << 32,
+    "the state is in the lower half"
+);
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shape_tells_mask_and_bits_and_grows() {
+        for bits in 0..=crate::geometry::LINE_BITS {
+            let shape = Shape::new(bits);
+            assert_eq!(shape.bits(), bits);
+            assert_eq!(shape.line_of(u32::MAX), (1 << bits) - 1);
+            assert!(bits == 0 || Shape::new(bits - 1).raw() < shape.raw());
+        }
+    }
 
     #[test]
     fn the_parts_do_not_touch_each_other() {
@@ -112,9 +166,9 @@ mod tests {
         assert!(!head.is_blank() && head.depth() == 0 && head.valid() == 0);
         let head = Head::open(31, 0b11, true);
         assert!(head.is_spilled() && !head.is_splitting());
-        assert!(!head.is_plain(31) && !head.splitting().is_plain(31));
+        assert!(!head.is_plain(Shape::new(31)) && !head.splitting().is_plain(Shape::new(31)));
         let plain = Head::open(31, 0b11, false).without(0);
-        assert!(plain.is_plain(31) && !plain.is_plain(30));
+        assert!(plain.is_plain(Shape::new(31)) && !plain.is_plain(Shape::new(30)));
         assert_eq!((head.depth(), head.valid()), (31, 0b11));
         let next = head.without(0);
         assert_eq!((next.depth(), next.valid()), (31, 0b10));

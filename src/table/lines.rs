@@ -1,19 +1,19 @@
 //! The lines of a table, and which of them a hash belongs to.
 
-use super::head::Head;
+use super::head::{Head, Shape};
 use super::line::Line;
 use crate::geometry::{LINE_BITS, LINE_FIRST_BITS, LINE_LOAD, LINE_SEGMENTS};
 use crate::prefetch::prefetch;
 use crate::segments::Segments;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A full line is split so many levels further than the others before it spills.
 const EXTRA_BITS: u32 = 2;
 
 pub(super) struct Lines {
     lines: Segments<Line, LINE_FIRST_BITS, LINE_SEGMENTS>,
-    /// Inserts split lines until they are so deep. Only grows.
-    bits: AtomicU32,
+    /// A [`Shape`]: inserts split lines until they are so deep. Only grows.
+    shape: AtomicU64,
 }
 
 /// An open line as a walk met it.
@@ -30,7 +30,7 @@ impl Lines {
         lines.get_or_alloc(0).open_as_first();
         Self {
             lines,
-            bits: AtomicU32::new(0),
+            shape: AtomicU64::new(Shape::new(0).raw()),
         }
     }
 
@@ -40,14 +40,20 @@ impl Lines {
         let lines = slots.div_ceil(LINE_LOAD).next_power_of_two();
         let bits = lines.trailing_zeros().min(LINE_BITS);
         // Relaxed: every number of lines finds everything.
-        if bits > self.bits.load(Ordering::Relaxed) {
-            self.bits.fetch_max(bits, Ordering::Relaxed);
+        if bits > self.bits() {
+            self.shape
+                .fetch_max(Shape::new(bits).raw(), Ordering::Relaxed);
         }
     }
 
     #[inline]
+    fn shape(&self) -> Shape {
+        Shape::from_raw(self.shape.load(Ordering::Relaxed))
+    }
+
+    #[inline]
     pub(super) fn bits(&self) -> u32 {
-        self.bits.load(Ordering::Relaxed)
+        self.shape().bits()
     }
 
     /// How deep a full line may be split.
@@ -69,18 +75,27 @@ impl Lines {
 
     #[inline]
     pub(super) fn prefetch(&self, hash: u32) {
-        if let Some(line) = self.lines.get(hash & ((1 << self.bits()) - 1)) {
+        if let Some(line) = self.lines.get(self.shape().line_of(hash)) {
             prefetch(line);
         }
+    }
+
+    /// The line in which a hash has to be looked for, if it is a plain one.
+    #[inline]
+    pub(super) fn plain(&self, hash: u32) -> Option<(&Line, Head)> {
+        let shape = self.shape();
+        let line = self.lines.get(shape.line_of(hash))?;
+        let head = line.head();
+        head.is_plain(shape).then_some((line, head))
     }
 
     /// The line in which a hash has to be looked for.
     #[inline]
     pub(super) fn of(&self, hash: u32) -> Seen<'_> {
-        let bits = self.bits();
-        let index = hash & ((1 << bits) - 1);
+        let shape = self.shape();
+        let index = shape.line_of(hash);
         match self.open_line(index) {
-            Some(seen) if seen.head.is_plain(bits) => seen,
+            Some(seen) if seen.head.is_plain(shape) => seen,
             _ => self.of_another(hash, index),
         }
     }

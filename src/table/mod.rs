@@ -46,6 +46,9 @@ pub(crate) struct Table {
 /// What a lookup found: a slot, and its number.
 pub(crate) type Found<'t, K, V> = (SlotNumber, &'t Slot<K, V>);
 
+/// What a glance was not enough for.
+pub(crate) struct Unclear;
+
 /// What a writing walk found.
 pub(crate) enum Search<'t> {
     /// The entry, where it stands, and the unmarked link it had.
@@ -96,6 +99,27 @@ impl Table {
     #[inline]
     pub(crate) fn prefetch(&self, hash: u32) {
         self.lines.prefetch(hash);
+    }
+
+    /// A short look: at the one slot that may have this hash, if the line is like most and no other
+    /// may. The caller compares keys, and looks again by `lookup` if this was not it. `Err` says
+    /// nothing.
+    #[inline]
+    pub(crate) fn glance<'t, K, V>(
+        &self,
+        slab: &'t Slab<K, V>,
+        hash: u32,
+    ) -> Result<Option<&'t Slot<K, V>>, Unclear> {
+        let (line, head) = self.lines.plain(hash).ok_or(Unclear)?;
+        let mask = line.matches(Fingerprint::of_hash(hash)) & head.valid();
+        if mask == 0 {
+            line.check(head).map_err(|Changed| Unclear)?;
+            return Ok(None);
+        }
+        let word = line.word(mask.trailing_zeros() as usize);
+        // Then no split had begun, and no word had moved.
+        line.check(head).map_err(|Changed| Unclear)?;
+        Ok(Some(slab.slot(word.number())))
     }
 
     /// Reads its way to the entry for which `same` says yes. Writes nothing. `same` is asked only
