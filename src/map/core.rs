@@ -17,6 +17,8 @@ pub(super) type Listener<K, V> = Box<dyn Fn(&K, &V, Reason) + Send + Sync>;
 
 pub(super) struct Core<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     pub(super) shards: Box<[Padded<Shard<K, V>>]>,
+    /// There are 2^this.
+    shard_bits: u32,
     pub(super) permits: Permits,
     pub(super) listener: Option<Listener<K, V>>,
     pub(super) helpers: Helpers,
@@ -50,6 +52,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             shards: (0..shards)
                 .map(|_| Padded(Shard::new(slots, tick_bits, now, name.clone())))
                 .collect(),
+            shard_bits: shards.trailing_zeros(),
             permits: Permits::new(maximum, shards),
             listener,
             helpers,
@@ -79,12 +82,19 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
     #[inline]
     pub(super) fn route(&self, hash: u64) -> Route<'_, K, V> {
-        let (index, hash) = hash::split(hash, self.shards.len().trailing_zeros());
+        let (index, hash) = hash::split(hash, self.shard_bits);
         Route {
             shard: &self.shards[index],
             index,
             hash,
         }
+    }
+
+    /// Asks for the line of a hash.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        let Route { shard, hash, .. } = self.route(hash);
+        shard.table.prefetch(hash);
     }
 
     pub(super) fn set_maximum(&self, maximum: u64) {

@@ -257,7 +257,8 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.get_entry(key, now, guard).map(|entry| entry.value)
+        let same = |k: &K| key.equivalent(k);
+        self.core.get(self.hash(key), same, now, guard)
     }
 
     /// The same with the stored key and the deadline.
@@ -271,8 +272,8 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.core
-            .get(self.hash(key), |k| key.equivalent(k), now, guard)
+        let same = |k: &K| key.equivalent(k);
+        self.core.get_entry(self.hash(key), same, now, guard)
     }
 
     /// Calls `f` with the value under a key, and returns what it returns.

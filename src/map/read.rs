@@ -10,10 +10,7 @@ use crate::table::{Search, Table};
 use crate::time::Timestamp;
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
-    /// The live entry under a key. The caller is pinned by `guard`.
-    ///
-    /// What nearly every lookup meets is short enough to become part of the caller: how many lookups
-    /// the processor works on at once, while it waits for memory, depends on how short they are.
+    /// The value under a key. The caller is pinned by `guard`.
     #[inline]
     pub(super) fn get<'g>(
         &'g self,
@@ -21,40 +18,66 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         same: impl Fn(&K) -> bool,
         now: Timestamp,
         guard: &'g Guard,
+    ) -> Option<&'g V> {
+        let (slot, _) = self.find(hash, same, Moment::new(now), guard)?;
+        // SAFETY: reached through the table under the guard, which `'g` borrows, as it does the map.
+        let (_, value) = unsafe { slot.body() };
+        Some(value)
+    }
+
+    /// The same with the key and the deadline.
+    #[inline]
+    pub(super) fn get_entry<'g>(
+        &'g self,
+        hash: u64,
+        same: impl Fn(&K) -> bool,
+        now: Timestamp,
+        guard: &'g Guard,
     ) -> Option<Entry<'g, K, V>> {
-        let now = Moment::new(now);
+        let (slot, deadline) = self.find(hash, same, Moment::new(now), guard)?;
+        // SAFETY: as in `get`.
+        Some(unsafe { entry(slot, deadline) })
+    }
+
+    /// The slot of the live entry under a key, and its deadline.
+    ///
+    /// What nearly every lookup meets is short enough to become part of the caller: how many lookups
+    /// the processor works on at once, while it waits for memory, depends on how short they are.
+    #[inline]
+    fn find<'g>(
+        &'g self,
+        hash: u64,
+        same: impl Fn(&K) -> bool,
+        now: Moment,
+        guard: &'g Guard,
+    ) -> Option<(&'g Slot<K, V>, Deadline)> {
         let Route { shard, hash, .. } = self.route(hash);
         match shard.table.glance(&shard.slab, hash) {
             Ok(None) => return None,
             Ok(Some(slot)) if slot.hash() == hash => {
                 let deadline = slot.deadline();
-                // SAFETY: reached through the table under the guard, which `'g` borrows, as it does
-                // the map.
-                let (key, value) = unsafe { slot.body() };
-                // The deadline before the mark, as in `get_slowly`.
-                if same(key) && !slot.load_link().is_marked() {
-                    return (!deadline.has_passed(now)).then(|| Entry {
-                        key,
-                        value,
-                        deadline: deadline.timestamp(),
-                    });
+                // SAFETY: reached through the table under the guard.
+                let same = unsafe { slot.with_body(|key, _| same(key)) };
+                // The deadline before the mark, as in `find_slowly`.
+                if same && !slot.load_link().is_marked() {
+                    return (!deadline.has_passed(now)).then_some((slot, deadline));
                 }
             }
             _ => {}
         }
-        self.get_slowly(shard, hash, same, now, guard)
+        self.find_slowly(shard, hash, same, now, guard)
     }
 
     #[cold]
     #[inline(never)]
-    fn get_slowly<'g>(
+    fn find_slowly<'g>(
         &'g self,
         shard: &'g Shard<K, V>,
         hash: u32,
         same: impl Fn(&K) -> bool,
         now: Moment,
         _pinned: &'g Guard,
-    ) -> Option<Entry<'g, K, V>> {
+    ) -> Option<(&'g Slot<K, V>, Deadline)> {
         loop {
             let (_, slot) = shard.table.lookup(&shard.slab, hash, equals(&same))?;
             // The deadline before the mark: if the entry is not removed now, it was there, with
@@ -65,17 +88,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 // says nothing of it.
                 continue;
             }
-            if deadline.has_passed(now) {
-                return None;
-            }
-            // SAFETY: reached through the table under the guard, which `'g` borrows, as it does
-            // the map.
-            let (key, value) = unsafe { slot.body() };
-            return Some(Entry {
-                key,
-                value,
-                deadline: deadline.timestamp(),
-            });
+            return (!deadline.has_passed(now)).then_some((slot, deadline));
         }
     }
 
@@ -92,12 +105,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let now = Moment::new(now);
         let (slot, deadline) = self.extract(hash, same, Some(now), wanted, Reason::Taken, guard)?;
         // SAFETY: as in `get`; its removal is ours, made under this guard.
-        let (key, value) = unsafe { slot.body() };
-        Some(Entry {
-            key,
-            value,
-            deadline: deadline.timestamp(),
-        })
+        Some(unsafe { entry(slot, deadline) })
     }
 
     /// Removes the entry under a key, expired or not.
@@ -191,6 +199,21 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 return true;
             }
         }
+    }
+}
+
+/// What a slot holds.
+///
+/// # Safety
+/// As for [`Slot::body`].
+#[inline]
+unsafe fn entry<'g, K, V>(slot: &Slot<K, V>, deadline: Deadline) -> Entry<'g, K, V> {
+    // SAFETY: the caller's word.
+    let (key, value) = unsafe { slot.body() };
+    Entry {
+        key,
+        value,
+        deadline: deadline.timestamp(),
     }
 }
 

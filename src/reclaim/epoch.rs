@@ -24,7 +24,7 @@ crate::sync::thread_local! {
     static HANDLE: LocalHandle = collector().register();
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn pin() -> Guard {
     // A thread that is being torn down has lost its handle: a short-lived one serves.
     HANDLE

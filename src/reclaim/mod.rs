@@ -77,6 +77,7 @@ pub struct Guard(imp::Guard);
 ///
 /// About 7 ns, and 1.5 ns when the thread is pinned already.
 #[must_use = "a guard that is dropped at once protects nothing"]
+#[inline(always)]
 pub fn pin() -> Guard {
     Guard(imp::pin())
 }
