@@ -1,5 +1,9 @@
 //! Asking the processor for a cache line that will be needed soon.
 
+/// Whether finding out what to fetch is worth anything. Not in a model, where fetching means nothing
+/// and each load costs states.
+pub(crate) const PREFETCHES: bool = !cfg!(any(loom, miri));
+
 /// Fetches the line that holds the first byte of `at`. A hint, and nothing where there is no
 /// instruction for it.
 #[inline]

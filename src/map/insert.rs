@@ -29,6 +29,8 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         deadline: Timestamp,
         now: Timestamp,
     ) -> Result<Inserted, InsertError<K, V>> {
+        // The line comes while a slot is found and filled.
+        self.prefetch(hash);
         let mut guard = reclaim::pin();
         let surplus = self.pay_debt(Moment::new(now), &guard);
         self.deliver(&surplus.events, &guard);
@@ -160,7 +162,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             }
         }
         if let Some(held) = self.slab.take_fresh() {
-            self.table.grow_for(held.number());
+            self.table.grow_for(&self.slab, held.number());
             return Some(held);
         }
         for round in 0..ROUNDS {

@@ -5,7 +5,8 @@ use super::line::Line;
 use crate::geometry::{LINE_BITS, LINE_FIRST_BITS, LINE_LOAD, LINE_SEGMENTS};
 use crate::prefetch::prefetch;
 use crate::segments::Segments;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::Padded;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A full line is split so many levels further than the others before it spills.
 const EXTRA_BITS: u32 = 2;
@@ -14,6 +15,8 @@ pub(super) struct Lines {
     lines: Segments<Line, LINE_FIRST_BITS, LINE_SEGMENTS>,
     /// A [`Shape`]: inserts split lines until they are so deep. Only grows.
     shape: AtomicU64,
+    /// So many of the lines that there should be have been seen to.
+    seen_to: Padded<AtomicU32>,
 }
 
 /// An open line as a walk met it.
@@ -31,7 +34,25 @@ impl Lines {
         Self {
             lines,
             shape: AtomicU64::new(Shape::new(0).raw()),
+            seen_to: Padded(AtomicU32::new(1)),
         }
+    }
+
+    /// The next line that ought to be split, if there is one behind the others: each is handed out
+    /// once, to one caller. (One who is stopped leaves his for an insert that comes to it.)
+    ///
+    /// Without this a line that no insert happens to come to stays as it is, and who looks there for
+    /// an entry has to find out first that the line it ought to be in is not open.
+    pub(super) fn next_behind(&self) -> Option<Seen<'_>> {
+        let bits = self.bits();
+        let lines = 1 << bits;
+        // Relaxed: only a place to look at.
+        if self.seen_to.load(Ordering::Relaxed) >= lines {
+            return None;
+        }
+        // The number of a line is a hash that belongs there.
+        let seen = self.of(self.seen_to.fetch_add(1, Ordering::Relaxed).min(lines - 1));
+        (seen.head.depth() < bits).then_some(seen)
     }
 
     /// Has lines made for so many slots, by inserts to come.

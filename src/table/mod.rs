@@ -89,10 +89,17 @@ impl Table {
         }
     }
 
-    /// Has room made for so many slots, by inserts to come.
-    #[inline]
-    pub(crate) fn grow_for(&self, slots: u32) {
+    /// Has room made for so many slots, by this call and those to come: called for every fresh slot,
+    /// it splits a line at a time until all are as deep as they should be. Pinned.
+    pub(crate) fn grow_for<K, V>(&self, slab: &Slab<K, V>, slots: u32) {
         self.lines.grow_for(slots);
+        if let Some(seen) = self.lines.next_behind() {
+            if seen.head.is_splitting() {
+                self.finish_split(slab, seen);
+            } else {
+                self.split(slab, seen);
+            }
+        }
     }
 
     /// Asks for the line of a hash.

@@ -15,11 +15,12 @@
 //! it: so nobody follows a word of a line that is splitting without having seen, while pinned,
 //! that the child is not open (`Lines::of`), and here a moved word is copied unread.
 
-use super::Table;
 use super::head::Head;
 use super::lines::Seen;
 use super::word::Word;
+use super::{Table, places};
 use crate::geometry::LINE_WORDS;
+use crate::prefetch::{PREFETCHES, prefetch};
 use crate::slab::Slab;
 
 impl Table {
@@ -39,6 +40,13 @@ impl Table {
         let Seen { line, head, .. } = seen;
         debug_assert!(head.is_splitting());
         let child = self.lines.line_or_alloc(seen.child());
+        // All at once: which way a hash goes nobody can predict, so the loop below would wait for
+        // one slot after the other.
+        for at in places(if PREFETCHES { head.valid() } else { 0 }) {
+            if let Some(slot) = slab.slot_if_there(line.word(at).number()) {
+                prefetch(slot);
+            }
+        }
         let mut moved = 0;
         for at in 0..LINE_WORDS {
             let word = if head.valid() >> at & 1 != 0 {

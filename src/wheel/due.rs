@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use super::stamped::{Look, Part, Stamped, WIDTH, WIDTH_BITS, lower, ones, raise, sweep_word};
+use crate::prefetch::PREFETCHES;
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -33,8 +34,7 @@ mod levels {
 
 /// How many looks ahead a sweep says which slots come: as many lines as a core fetches at a time, and
 /// some more for those that are there already.
-/// (None in a model, where fetching means nothing and loads cost states.)
-const AHEAD: usize = if cfg!(any(loom, miri)) { 0 } else { 24 };
+const AHEAD: usize = if PREFETCHES { 24 } else { 0 };
 
 pub(crate) struct DueSet {
     words: levels::Words,
