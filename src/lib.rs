@@ -125,6 +125,11 @@ mod segments;
 mod slab;
 mod sync;
 mod table;
+#[cfg(not(sessionwheel_counted))]
+mod tally;
+#[cfg(sessionwheel_counted)]
+#[doc(hidden)]
+pub mod tally;
 mod time;
 mod tournament;
 mod wheel;

@@ -9,6 +9,7 @@
 use std::ptr::{self, NonNull};
 
 use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::tally;
 
 /// A type whose all-zero bytes are a valid value that needs no drop.
 ///
@@ -16,6 +17,10 @@ use crate::sync::atomic::{AtomicPtr, Ordering};
 /// Outside loom, zeroed memory must be a valid `Self`, equal to what [`blank`](Blank::blank)
 /// makes, and dropping it must do nothing.
 pub(crate) unsafe trait Blank {
+    /// What a tally counts it as.
+    #[cfg(sessionwheel_counted)]
+    const KIND: tally::Kind = tally::Kind::Word;
+
     /// The value that zeroed memory stands for. Only called under loom, whose atomics have state
     /// besides their bytes.
     #[cfg_attr(not(loom), allow(dead_code))]
@@ -78,7 +83,9 @@ impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS
         }
         // SAFETY: a non-null segment holds `len_of(segment)` blank-initialised elements until the
         // array is dropped, and `place` keeps `offset` below that.
-        Some(unsafe { &*base.add(offset) })
+        let element = unsafe { &*base.add(offset) };
+        tally::touched(element);
+        Some(element)
     }
 
     /// The element, whose segment must have been allocated.
@@ -112,7 +119,9 @@ impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS
         }
         assert!(offset + len <= Self::len_of(segment), "in one segment");
         // SAFETY: as in `get`: the segment is there, and the slice ends within it.
-        unsafe { std::slice::from_raw_parts(base.add(offset), len) }
+        let elements = unsafe { std::slice::from_raw_parts(base.add(offset), len) };
+        elements.iter().for_each(tally::touched);
+        elements
     }
 
     /// The elements from `from` on whose segments have been allocated, with their numbers.
@@ -129,7 +138,9 @@ impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS
             let before = Self::len_of(segment) - (1 << FIRST_BITS);
             (skip.min(len)..len).map(move |at| {
                 // SAFETY: as in `get`: `at` is below the segment's length.
-                ((before + at) as u32, unsafe { &*base.add(at) })
+                let element = unsafe { &*base.add(at) };
+                tally::touched(element);
+                ((before + at) as u32, element)
             })
         })
     }
@@ -138,6 +149,7 @@ impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS
     fn allocate(&self, index: u32) -> &T {
         let (segment, _) = Self::place(index);
         let fresh = memory::allocate::<T>(Self::len_of(segment));
+        tally::segment_allocated::<T>();
         // Release: publishes the blank elements to `get`.
         let installed = self.segments[segment].compare_exchange(
             ptr::null_mut(),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod churn;
+pub mod growth;
 pub mod peers;
 
 use std::sync::Arc;

@@ -58,6 +58,9 @@ pub(crate) struct Slot<K, V> {
 // SAFETY: all header fields are integer atomics, the body is MaybeUninit: zero is valid, and
 // nothing needs drop.
 unsafe impl<K, V> Blank for Slot<K, V> {
+    #[cfg(sessionwheel_counted)]
+    const KIND: crate::tally::Kind = crate::tally::Kind::Slot;
+
     fn blank() -> Self {
         Self {
             link: AtomicU32::new(0),

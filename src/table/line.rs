@@ -21,6 +21,9 @@ const _: () = assert!(size_of::<Line>() == 64);
 
 // SAFETY: integer atomics, for which zero is valid, and no Drop.
 unsafe impl Blank for Line {
+    #[cfg(sessionwheel_counted)]
+    const KIND: crate::tally::Kind = crate::tally::Kind::Line;
+
     fn blank() -> Self {
         Self {
             head: AtomicU64::new(0),

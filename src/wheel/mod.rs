@@ -44,6 +44,7 @@ use crate::reclaim::Guard;
 use crate::slab::{Deadline, Moment, SlotNumber};
 use crate::sync::Padded;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use crate::tally;
 use crate::time::Timestamp;
 
 /// Where a tick's hint belongs.
@@ -369,6 +370,7 @@ fn place(cursor: u64, tick: u64) -> Place {
 #[cold]
 fn install(cell: &AtomicPtr<Tick>, number: u64, begin: u64) -> *mut Tick {
     let fresh = Box::into_raw(Box::new(Tick::new(number, begin)));
+    tally::tick_allocated();
     // Release: publishes the object, and the cursor that sent us here; Acquire on failure: as in
     // `hint`.
     match cell.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire) {

@@ -8,6 +8,7 @@ use crate::geometry::{PAGE_FIRST_BITS, PAGE_SEGMENTS, PAGE_WORDS};
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::tally;
 
 /// Bits for 512 slots: one cache line.
 #[repr(align(64))]
@@ -93,6 +94,7 @@ impl Tick {
 fn install_page(cell: &AtomicPtr<Page>) -> *mut Page {
     let page = Page(std::array::from_fn(|_| AtomicU64::new(0)));
     let fresh = Box::into_raw(Box::new(page));
+    tally::page_allocated();
     // Release: publishes the blank page; Acquire on failure: for the other's.
     match cell.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire) {
         Ok(_) => fresh,

@@ -1,0 +1,125 @@
+//! Growing from empty: what a single insert does at the most, counted.
+//!
+//! Counted in `sessionwheel-counted`, which is the same sources built with counters, so that the
+//! crate whose time is measured counts nothing.
+
+use std::hash::BuildHasher;
+
+use sessionwheel_counted::tally::{Each, Tally, tally};
+use sessionwheel_counted::{ExpiringMap, MapBuilder, Timestamp};
+
+use crate::{Id, Ids, NOW};
+
+/// What one insert may touch: slots and lines, and everything else that is held in segments.
+pub const TOUCHED: usize = 128;
+/// Segments of slots or lines that one insert may allocate, segments of a tick's directory, and
+/// pages: so many of each.
+pub const ALLOCATED: usize = 1;
+
+/// What was seen while a map grew.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Growth {
+    /// Inserts.
+    pub inserts: usize,
+    /// What any one insert touched, all kinds together.
+    pub touched: usize,
+    /// Segments of slots and of lines that any one insert allocated.
+    pub segments: usize,
+    /// Of any one insert, each number by itself.
+    pub most: Tally,
+    /// Of all inserts.
+    pub sum: Tally,
+}
+
+impl Growth {
+    fn add(&mut self, one: Tally) {
+        let each = |f: fn(usize, usize) -> usize, a: Each, b: Each| Each {
+            slots: f(a.slots, b.slots),
+            lines: f(a.lines, b.lines),
+            words: f(a.words, b.words),
+        };
+        let all = |f: fn(usize, usize) -> usize, a: Tally| Tally {
+            touched: each(f, a.touched, one.touched),
+            segments: each(f, a.segments, one.segments),
+            pages: f(a.pages, one.pages),
+            ticks: f(a.ticks, one.ticks),
+        };
+        let Each {
+            slots,
+            lines,
+            words,
+        } = one.touched;
+        self.inserts += 1;
+        self.touched = self.touched.max(slots + lines + words);
+        self.segments = (self.segments).max(one.segments.slots + one.segments.lines);
+        self.most = all(usize::max, self.most);
+        self.sum = all(|a, b| a + b, self.sum);
+    }
+}
+
+/// Lets a map grow to `n` sessions, on one thread, and counts at every insert.
+///
+/// # Panics
+/// If an insert is refused.
+pub fn grow<S: BuildHasher>(
+    builder: MapBuilder<Id, u64, S>,
+    n: usize,
+    mut deadline: impl FnMut() -> Timestamp,
+) -> Growth {
+    let map: ExpiringMap<Id, u64, S> = builder.build().expect("good numbers");
+    let now = Timestamp::from_secs(NOW);
+    let mut ids = Ids::new(16);
+    let mut growth = Growth::default();
+    for _ in 0..n {
+        let (id, deadline) = (ids.id(), deadline());
+        let (inserted, one) = tally(|| map.insert(id, 0, deadline, now));
+        assert!(inserted.is_ok(), "refused");
+        growth.add(one);
+    }
+    assert_eq!(map.len(), n);
+    growth
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+
+    use super::*;
+    use crate::LATE;
+
+    /// The same in every run: the hasher has no key, the shards do not depend on the machine.
+    fn check(what: &str, maximum: bool, deadline: impl FnMut() -> Timestamp) {
+        let n = if cfg!(debug_assertions) {
+            200_000
+        } else {
+            4_000_000
+        };
+        let builder = ExpiringMap::builder()
+            .shards(16)
+            .maximum(maximum.then_some(n))
+            .hasher(BuildHasherDefault::<DefaultHasher>::default());
+        let growth = grow(builder, n, deadline);
+        println!("ci: {what}: {growth:?}");
+        // Each insert was counted, lines were split, segments and pages allocated.
+        assert_eq!(growth.inserts, n);
+        let Growth { most, sum, .. } = growth;
+        assert!(sum.touched.slots >= n && sum.touched.lines >= n && most.touched.slots > 8);
+        assert!(sum.segments.slots >= 16 * 8 && sum.segments.lines >= 16 * 8);
+        assert!(sum.pages >= n / 512);
+        assert!(growth.touched <= TOUCHED, "touched: {}", growth.touched);
+        assert!(growth.segments <= ALLOCATED, "{most:?}");
+        assert!(most.pages <= ALLOCATED, "{most:?}");
+        if !maximum {
+            assert!(most.segments.words <= ALLOCATED, "{most:?}");
+        }
+    }
+
+    #[test]
+    fn a_growing_map_takes_small_steps() {
+        check("equal lifetimes", false, || Timestamp::from_secs(LATE));
+        let mut draw = Ids::new(6);
+        let mut random = || Timestamp::from_secs(LATE + draw.below(6_900) as u64);
+        check("random lifetimes", false, &mut random);
+        check("random lifetimes, a maximum", true, &mut random);
+    }
+}
