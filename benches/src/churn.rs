@@ -17,6 +17,12 @@ use crate::{Id, Ids, Payload, payload, resident};
 
 const FIRST: u64 = 1_000_000;
 
+/// After how many of all pairs memory is first read.
+#[must_use]
+pub fn first(pairs: u64) -> u64 {
+    FIRST.min(pairs / 10)
+}
+
 /// The end may be this much larger than the beginning.
 pub const BAR: f64 = 1.10;
 
@@ -77,7 +83,7 @@ pub fn churn(work: Work) -> Run {
         .maximum(Some(live))
         .build()
         .expect("a map");
-    let first = FIRST.min(work.pairs / 10) / threads as u64;
+    let first = first(work.pairs) / threads as u64;
     let rest = work.pairs / threads as u64 - first;
     let barrier = Barrier::new(threads + 1);
     let mut resident_first = 0;

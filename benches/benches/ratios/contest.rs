@@ -115,7 +115,7 @@ pub(crate) fn compare(ours: &mut Run, theirs: &mut Run, bar: Bar, plan: Plan) ->
     }
 }
 
-fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
+pub(crate) fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
     const RESAMPLES: usize = 2_000;
     let ratios: Vec<f64> = pairs.iter().map(|&(o, t)| bar.ratio(o, t)).collect();
     let mut draw = Ids::new(95);

@@ -10,10 +10,16 @@
 //! and shown with its 95 % interval (bootstrap). Where the interval straddles the bar 27 pairs are
 //! measured. A row is `ok`, `not met`, or `~` where the interval still straddles. Times are wall
 //! times for one operation and end when all work that it caused is done, destructors included.
+//! Where something is counted, or bytes are, the bar stands beside our own number and not beside the
+//! ratio. A line without a bar is there to be compared with.
 #![forbid(unsafe_code)]
 
 mod contest;
+mod figure;
+mod growth;
+mod memory;
 mod rows;
+mod server;
 mod work;
 
 use std::process::ExitCode;
@@ -27,7 +33,7 @@ use rows::Line;
 #[command(about = "Ratios to the best peer, beside their bars")]
 struct Arguments {
     /// Only this row; may be given again.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=10))]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
     row: Vec<u8>,
     /// Fewer pairs.
     #[arg(long)]
@@ -38,6 +44,9 @@ struct Arguments {
     /// What `cargo bench` says.
     #[arg(long, hide = true)]
     bench: bool,
+    /// What a process of its own has to measure, and nothing else; word by word.
+    #[arg(long, hide = true)]
+    child: Vec<String>,
 }
 
 fn measure(row: u8, plan: Plan) -> Vec<Line> {
@@ -51,18 +60,23 @@ fn measure(row: u8, plan: Plan) -> Vec<Line> {
         7 => rows::flush_half(plan),
         8 => rows::two_threads(plan),
         9 => rows::every_second(plan),
-        _ => rows::nothing_due(plan),
+        10 => rows::nothing_due(plan),
+        14 => memory::resident_bytes(plan),
+        15 => server::resumed(plan),
+        16 => growth::growing(plan),
+        _ => Vec::new(),
     }
 }
 
 fn print(line: &Line) {
-    let state = match (line.unsure, line.ok) {
-        (true, _) => "~",
-        (false, true) => "ok",
-        (false, false) => "not met",
+    let state = match (line.bar.is_nan(), line.unsure, line.ok) {
+        (true, ..) => "no bar",
+        (_, true, _) => "~",
+        (_, false, true) => "ok",
+        (_, false, false) => "not met",
     };
     let [low, high] = line.interval;
-    println!(
+    let text = format!(
         "{:>3}  {:<58} {:>9.1} {:>9.1} {} {:<28} {:>6.2} [{:.2}, {:.2}]  bar {:<5} {:>2} pairs  {}",
         line.row,
         line.name,
@@ -77,10 +91,15 @@ fn print(line: &Line) {
         line.pairs,
         state,
     );
+    println!("{}", text.replace("NaN", "  -"));
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if !arguments.child.is_empty() {
+        memory::child(&arguments.child);
+        return ExitCode::SUCCESS;
+    }
     // Without `--bench` it is a test target of `cargo test --benches`.
     let plan = match (arguments.bench, arguments.quick) {
         (false, _) => Plan {
@@ -100,7 +119,7 @@ fn main() -> ExitCode {
         },
     };
     let rows = if arguments.row.is_empty() {
-        (1..=10).collect()
+        (1..=16).collect()
     } else {
         arguments.row
     };
@@ -108,8 +127,10 @@ fn main() -> ExitCode {
     let mut lines = 0;
     for row in rows {
         for line in measure(row, plan) {
-            lines += 1;
-            met += usize::from(line.ok && !line.unsure);
+            if !line.bar.is_nan() {
+                lines += 1;
+                met += usize::from(line.ok && !line.unsure);
+            }
             if arguments.json {
                 println!("{}", serde_json::json!(line));
             } else {

@@ -30,7 +30,7 @@ pub(crate) struct Line {
     pub(crate) unsure: bool,
 }
 
-fn line(row: u8, name: &str, best_peer: &str, bar: Bar, outcome: &Outcome) -> Line {
+pub(crate) fn line(row: u8, name: &str, best_peer: &str, bar: Bar, outcome: &Outcome) -> Line {
     let [low, high] = outcome.interval;
     Line {
         row,

@@ -1,0 +1,151 @@
+//! Row 16: growing from empty, and what a single insert does at the most.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use sessionwheel::DefaultHashBuilder;
+use sessionwheel_bench::growth::{ALLOCATED, Growth, TOUCHED, grow};
+use sessionwheel_bench::peers::{
+    Dash, LruShards, Ours, Papaya, Peer, RwLocked, SccIndex, SccMap, Session,
+};
+use sessionwheel_bench::{Ids, LATE, NOW, payload};
+use sessionwheel_counted::{ExpiringMap, Timestamp};
+
+use crate::contest::{Contestant, Plan, Run};
+use crate::figure::{Figure, is_quick};
+use crate::rows::Line;
+
+const N: usize = 4_000_000;
+
+/// The longest time of an insert, in nanoseconds. The payload is one for all, made outside.
+fn worst<P: Peer>(n: usize) -> Run {
+    let payload = payload();
+    Box::new(move || {
+        let mut ids = Ids::new(1);
+        let mut draw = Ids::new(6);
+        let peer = P::new(None);
+        let mut worst = 0;
+        for _ in 0..n {
+            let id = ids.id();
+            let session = Session {
+                deadline: LATE + draw.below(6_900) as u64,
+                payload: payload.clone(),
+            };
+            let start = Instant::now();
+            peer.insert(black_box(id), session, NOW);
+            worst = worst.max(start.elapsed().as_nanos());
+        }
+        worst as f64
+    })
+}
+
+fn times(plan: Plan) -> Vec<Line> {
+    type Our = DefaultHashBuilder;
+    let n = if is_quick(plan) { N / 4 } else { N } / plan.divisor;
+    macro_rules! contestants {
+        ($($peer:ty),* $(,)?) => {
+            [$(Contestant::new(<$peer>::name(), move || worst::<$peer>(n))),*]
+        };
+    }
+    let all = contestants!(
+        Ours,
+        Dash<Our>,
+        Papaya<Our>,
+        SccMap<Our>,
+        SccIndex<Our>,
+        RwLocked<Our>,
+        LruShards<Our>,
+    );
+    eprintln!("row 16: worst insert while growing to {n}");
+    let mut runs = all.each_ref().map(Contestant::prepare);
+    // A round is a run of each.
+    let rounds: Vec<_> = (0..plan.pairs)
+        .map(|_| runs.each_mut().map(|run| run() / 1_000.0))
+        .collect();
+    let lines = (1..all.len()).map(|peer| {
+        let pairs: Vec<_> = rounds.iter().map(|round| (round[0], round[peer])).collect();
+        let figure = Figure {
+            row: 16,
+            name: &format!("worst insert while growing to {n}"),
+            unit: "µs",
+            peer: &all[peer].name,
+            bar: None,
+        };
+        figure.line(&pairs)
+    });
+    lines.collect()
+}
+
+/// Grows, and counts.
+fn count(n: usize, maximum: Option<usize>, random: bool) -> Growth {
+    let mut draw = Ids::new(6);
+    let deadline = || {
+        let spread = if random { draw.below(6_900) as u64 } else { 0 };
+        Timestamp::from_secs(LATE + spread)
+    };
+    grow(ExpiringMap::builder().maximum(maximum), n, deadline)
+}
+
+fn counts(plan: Plan) -> Vec<Line> {
+    let n = N / plan.divisor;
+    eprintln!("row 16: counting while growing to {n}");
+    let bounded = count(n, Some(n), true);
+    let grown = [count(n, None, false), count(n, None, true), bounded];
+    let most = |f: fn(&Growth) -> usize| grown.iter().map(f).max().unwrap_or(0);
+    let line = |what: &str, unit, most, bar: Option<usize>| {
+        let figure = Figure {
+            row: 16,
+            name: &format!("{what}, of one insert, to {n}"),
+            unit,
+            peer: "",
+            bar: bar.map(|bar| bar as f64),
+        };
+        figure.counted(most)
+    };
+    let directories = grown[..2].iter().map(|g| g.most.segments.words).max();
+    vec![
+        line(
+            "slots, heads and words touched",
+            "touched",
+            most(|g| g.touched),
+            Some(TOUCHED),
+        ),
+        line(
+            "segments of slots",
+            "allocated",
+            most(|g| g.most.segments.slots),
+            Some(ALLOCATED),
+        ),
+        line(
+            "segments of lines",
+            "allocated",
+            most(|g| g.most.segments.lines),
+            Some(ALLOCATED),
+        ),
+        line(
+            "segments of a tick's directory",
+            "allocated",
+            directories.unwrap_or(0),
+            Some(ALLOCATED),
+        ),
+        line(
+            "pages",
+            "allocated",
+            most(|g| g.most.pages),
+            Some(ALLOCATED),
+        ),
+        // The first insert of a shard begins all six rounds of its tournament.
+        line(
+            "segments of directory and tournament, with a maximum",
+            "allocated",
+            bounded.most.segments.words,
+            None,
+        ),
+    ]
+}
+
+pub(crate) fn growing(plan: Plan) -> Vec<Line> {
+    let mut lines = counts(plan);
+    lines.extend(times(plan));
+    lines
+}
