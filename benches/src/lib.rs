@@ -1,6 +1,7 @@
 //! What the benches share: session ids, payloads, peers, and the memory of the process.
 #![forbid(unsafe_code)]
 
+pub mod beside;
 pub mod churn;
 pub mod growth;
 pub mod peers;
