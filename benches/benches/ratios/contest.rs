@@ -115,6 +115,7 @@ pub(crate) fn compare(ours: &mut Run, theirs: &mut Run, bar: Bar, plan: Plan) ->
     }
 }
 
+/// What these pairs have shown: ours first.
 pub(crate) fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
     const RESAMPLES: usize = 2_000;
     let ratios: Vec<f64> = pairs.iter().map(|&(o, t)| bar.ratio(o, t)).collect();
@@ -132,7 +133,7 @@ pub(crate) fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
     }
 }
 
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;

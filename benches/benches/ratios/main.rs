@@ -14,6 +14,7 @@
 //! ratio. A line without a bar is there to be compared with.
 #![forbid(unsafe_code)]
 
+mod beside;
 mod contest;
 mod figure;
 mod growth;
@@ -61,10 +62,12 @@ fn measure(row: u8, plan: Plan) -> Vec<Line> {
         8 => rows::two_threads(plan),
         9 => rows::every_second(plan),
         10 => rows::nothing_due(plan),
+        11 => beside::tails_beside(plan),
+        12 => beside::waits(plan),
+        13 => beside::swept(plan),
         14 => memory::resident_bytes(plan),
         15 => server::resumed(plan),
-        16 => growth::growing(plan),
-        _ => Vec::new(),
+        _ => growth::growing(plan),
     }
 }
 

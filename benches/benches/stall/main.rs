@@ -27,7 +27,9 @@ use std::time::Duration;
 use clap::Parser;
 use sessionwheel_bench::beside::{Mode, Population, Report, all_modes, destructors, timeline};
 use sessionwheel_bench::each_peer;
-use sessionwheel_bench::peers::{Dash, Expiry, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap};
+use sessionwheel_bench::peers::{
+    Dash, Expiry, LruShards, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap,
+};
 
 #[derive(Debug, Parser)]
 #[command(about = "What a flush does to lookups and inserts beside it")]
@@ -42,7 +44,8 @@ struct Arguments {
     /// Only peers whose name has this in it.
     #[arg(long, default_value = "")]
     peer: String,
-    /// Not more than 1,000,000 sessions, and fewer repetitions.
+    /// Not more than 1,000,000 sessions, fewer repetitions, only peers that are flushed, and those
+    /// with our hasher only, which is the faster one for all.
     #[arg(long)]
     quick: bool,
     /// One JSON object for each line.
@@ -109,6 +112,13 @@ fn lines<P: Peer>(case: &Case<'_>) {
     }
 }
 
+/// Calls a function for each of these.
+macro_rules! each {
+    ($f:ident ( $case:expr ); $($peer:ty),* $(,)?) => {
+        $($f::<$peer>($case);)*
+    };
+}
+
 fn main() {
     type Our = sessionwheel::DefaultHashBuilder;
     let mut arguments = Arguments::parse();
@@ -133,19 +143,21 @@ fn main() {
     };
     if arguments.timeline {
         let case = case(arguments.sessions[0], 50);
-        lines::<Ours>(&case);
-        lines::<Papaya<Our>>(&case);
-        lines::<Dash<Our>>(&case);
-        lines::<SccMap<Our>>(&case);
-        lines::<QuickCache<Our>>(&case);
-        lines::<RwLocked<Our>>(&case);
+        each!(lines(&case); Ours, Dash<Our>, Papaya<Our>, SccMap<Our>, QuickCache<Our>,
+            RwLocked<Our>, LruShards<Our>);
         return;
     }
     for &sessions in &arguments.sessions {
         for &share in &arguments.share {
             let case = case(sessions, share);
             print::heading(&case);
-            each_peer!(stalls(&case));
+            if arguments.quick {
+                // With the faster hasher only.
+                each!(stalls(&case); Ours, Dash<Our>, Papaya<Our>, SccMap<Our>, QuickCache<Our>,
+                    RwLocked<Our>, LruShards<Our>);
+            } else {
+                each_peer!(stalls(&case));
+            }
             if case.wanted::<Ours>() {
                 print::destructors(&case, &destructors(&case.population, after));
             }

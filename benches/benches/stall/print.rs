@@ -114,6 +114,7 @@ pub(crate) fn destructors(case: &Case<'_>, seen: &Destructors) {
                 "flusher": seen.flusher,
                 "worker": seen.worker,
                 "background": seen.background,
+                "reclaim": seen.reclaimed,
             },
             "garbage": {
                 "at_once": seen.garbage_at_once,
@@ -126,8 +127,9 @@ pub(crate) fn destructors(case: &Case<'_>, seen: &Destructors) {
         return;
     }
     println!(
-        "sessionwheel: of {} swept, destructors ran on the flusher {}, on the worker {}, elsewhere {}",
-        seen.swept, seen.flusher, seen.worker, seen.background
+        "sessionwheel: of {} swept, destructors ran on the flusher {}, on the worker {}, elsewhere {}, \
+         in reclaim {}",
+        seen.swept, seen.flusher, seen.worker, seen.background, seen.reclaimed
     );
     println!(
         "sessionwheel: garbage {} when the flush returned, {} later beside traffic ({} operations), \

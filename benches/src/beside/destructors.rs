@@ -67,6 +67,13 @@ pub struct Witnessed {
     tally: Arc<Tally>,
 }
 
+impl Witnessed {
+    /// Destructors that have run, by [`Kind`] of thread.
+    fn ran(&self) -> [usize; 3] {
+        self.tally.each_ref().map(|count| count.load(SeqCst))
+    }
+}
+
 impl Cache for Witnessed {
     type Fresh = (Id, Arc<Witness>);
 
@@ -109,7 +116,7 @@ impl Cache for Witnessed {
 pub struct Destructors {
     /// Sessions that the flush removed.
     pub swept: usize,
-    /// Destructors that had run at the end, by kind of thread.
+    /// Destructors that had run when traffic ended, by kind of thread.
     pub flusher: usize,
     /// See [`flusher`](Self::flusher).
     pub worker: usize,
@@ -119,7 +126,9 @@ pub struct Destructors {
     pub garbage_at_once: usize,
     /// The same after the time given, traffic still going on.
     pub garbage_later: usize,
-    /// The same after `reclaim()`, traffic having ended.
+    /// Destructors that `reclaim()` ran, traffic having ended.
+    pub reclaimed: usize,
+    /// Removed and not dropped after that.
     pub garbage_at_rest: usize,
     /// Operations beside, until the second look at the garbage.
     pub operations: usize,
@@ -155,13 +164,14 @@ fn watch<C: Cache>(
     let flush = || cache.flush();
     let seen = beside((worked_on, population), LEAD, flush, look, Deaf);
     assert_eq!(seen.done.missed, 0, "of {} lookups", seen.done.lookups);
+    let [flusher, worker, background] = cache.ran();
     cache.map.reclaim();
-    let ran = |kind: Kind| cache.tally[kind as usize].load(SeqCst);
     Destructors {
         swept: seen.result,
-        flusher: ran(Kind::Flusher),
-        worker: ran(Kind::Worker),
-        background: ran(Kind::Background),
+        flusher,
+        worker,
+        background,
+        reclaimed: cache.ran().iter().sum::<usize>() - flusher - worker - background,
         garbage_at_once: at_once.into_inner(),
         garbage_later: later.into_inner(),
         garbage_at_rest: garbage(),
@@ -180,7 +190,11 @@ mod tests {
         let population = Population::new(20_000, 50);
         let seen = destructors(&population, AFTER);
         println!("{seen:?}");
-        assert_eq!((seen.swept, seen.flusher), (10_000, 10_000));
+        assert_eq!(
+            (seen.swept, seen.flusher + seen.reclaimed),
+            (10_000, 10_000)
+        );
+        assert_eq!(seen.flusher + seen.garbage_later, 10_000);
         assert_eq!((seen.worker, seen.background), (0, 0));
         assert!(seen.operations > 0);
     }
@@ -224,7 +238,7 @@ mod tests {
         let seen = watch(&cache.0, &cache, &population, AFTER);
         println!("{seen:?}");
         assert!(seen.worker > 0);
-        assert_eq!(seen.worker + seen.flusher, 10_000);
+        assert_eq!(seen.worker + seen.flusher + seen.reclaimed, 10_000);
     }
 
     #[test]
