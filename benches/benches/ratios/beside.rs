@@ -98,7 +98,8 @@ fn tail_lines(rounds: &[[[f64; 2]; 3]], population: &Population) -> Vec<Line> {
 struct Runner<'p> {
     name: String,
     measure: Box<dyn FnMut() -> Report + 'p>,
-    worst: Vec<f64>,
+    /// Of each run: the longest wait, and the longest less the time without a core.
+    worst: Vec<[f64; 2]>,
     unseen: Vec<usize>,
 }
 
@@ -120,12 +121,13 @@ impl<'p> Runner<'p> {
     fn run(&mut self) {
         let report = (self.measure)();
         say(12, &self.name, Mode::Same, &report);
-        self.worst.push(report.worst() as f64);
+        self.worst
+            .push([report.worst(), report.worst_own].map(|ns| ns as f64));
         self.unseen.push(report.unseen);
     }
 
-    fn median_worst(&self) -> f64 {
-        median(self.worst.iter().copied())
+    fn worst(&self, which: usize) -> impl Iterator<Item = f64> {
+        self.worst.iter().map(move |worst| worst[which])
     }
 }
 
@@ -148,19 +150,16 @@ pub(crate) fn waits(plan: Plan) -> Vec<Line> {
             peer.run();
         }
     }
-    let best = peers
-        .iter()
-        .min_by(|a, b| a.median_worst().total_cmp(&b.median_worst()))
-        .expect("there is a peer");
     let of = N / plan.divisor;
-    vec![
-        unseen(&ours, of),
-        worst(
-            &ours,
-            best,
-            &format!("worst wait beside a flush of half of {of}"),
-        ),
-    ]
+    let mut lines = vec![unseen(&ours, of)];
+    for (which, what) in ["worst wait", "worst wait, time without a core taken off"]
+        .into_iter()
+        .enumerate()
+    {
+        let name = format!("{what}, beside a flush of half of {of}");
+        lines.push(worst(&ours, &peers, which, &name));
+    }
+    lines
 }
 
 /// Ours: waits in all. Peer: runs without any. Ratio: their share of all runs.
@@ -183,15 +182,19 @@ fn unseen(ours: &Runner<'_>, of: usize) -> Line {
     }
 }
 
-/// The ratio of the medians of maxima; the interval is that of the paired ratios.
-fn worst(ours: &Runner<'_>, peer: &Runner<'_>, name: &str) -> Line {
-    let bar = Bar::TimeAtMost(1.0);
-    let pairs: Vec<(f64, f64)> = ours
-        .worst
+/// The ratio of the medians of maxima, to the peer whose median is the smallest; the interval is that
+/// of the paired ratios.
+fn worst(ours: &Runner<'_>, peers: &[Runner<'_>], which: usize, name: &str) -> Line {
+    let worst = |of: &Runner<'_>| median(of.worst(which));
+    for peer in peers {
+        eprintln!("row 12: {name}: {}, median {} ns", peer.name, worst(peer));
+    }
+    let peer = peers
         .iter()
-        .copied()
-        .zip(peer.worst.iter().copied())
-        .collect();
+        .min_by(|a, b| worst(a).total_cmp(&worst(b)))
+        .expect("there is a peer");
+    let bar = Bar::TimeAtMost(1.0);
+    let pairs: Vec<(f64, f64)> = ours.worst(which).zip(peer.worst(which)).collect();
     let paired = outcome(&pairs, bar);
     let outcome = Outcome {
         ratio: paired.ours / paired.theirs,

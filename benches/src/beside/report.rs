@@ -48,6 +48,8 @@ pub struct Report {
     pub preempted: usize,
     /// Waits that neither the scheduler nor the control explains.
     pub unseen: usize,
+    /// The longest operation in nanoseconds, less the time without a core.
+    pub worst_own: u64,
     /// Inserts, those before and after the window included.
     pub inserted: usize,
     /// Lookups that found nothing.
@@ -75,6 +77,7 @@ impl Report {
             pauses: Vec::new(),
             preempted: 0,
             unseen: 0,
+            worst_own: 0,
             inserted: 0,
             missed: 0,
             removed: 0,
@@ -110,6 +113,7 @@ impl Report {
         self.pauses.extend(&other.pauses);
         self.preempted += other.preempted;
         self.unseen += other.unseen;
+        self.worst_own = self.worst_own.max(other.worst_own);
         self.inserted += other.inserted;
         self.missed += other.missed;
         self.removed += other.removed;
@@ -158,6 +162,9 @@ impl Note for Report {
             Step::Control => (&mut self.control, &mut self.pauses),
         };
         histogram.saturating_record(span.took());
+        if span.step != Step::Control {
+            self.worst_own = self.worst_own.max(span.took() - span.off);
+        }
         if span.took() > LONG {
             long.push(Pause {
                 at: span.start,
