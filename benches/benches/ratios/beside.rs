@@ -22,9 +22,13 @@ fn population(plan: Plan) -> Population {
     Population::new(N / plan.divisor, 50)
 }
 
-/// The 99.9th percentiles of lookups and of inserts, in nanoseconds.
+/// The 99.9th percentiles of lookups and of inserts, in nanoseconds; not a number, which meets no bar,
+/// if there were none.
 fn tails(report: &Report) -> [f64; 2] {
-    [&report.lookups, &report.inserts].map(|of| of.value_at_quantile(0.999) as f64)
+    [&report.lookups, &report.inserts].map(|of| match of.len() {
+        0 => f64::NAN,
+        _ => of.value_at_quantile(0.999) as f64,
+    })
 }
 
 /// What the control saw and how much there was, for the reader on stderr.
@@ -101,6 +105,7 @@ struct Runner<'p> {
     /// Of each run: the longest wait, and the longest less the time without a core.
     worst: Vec<[f64; 2]>,
     unseen: Vec<usize>,
+    operations: Vec<u64>,
 }
 
 impl<'p> Runner<'p> {
@@ -115,6 +120,7 @@ impl<'p> Runner<'p> {
             measure: Box::new(move || cache.measure(Mode::Same)),
             worst: Vec::new(),
             unseen: Vec::new(),
+            operations: Vec::new(),
         }
     }
 
@@ -124,6 +130,7 @@ impl<'p> Runner<'p> {
         self.worst
             .push([report.worst(), report.worst_own].map(|ns| ns as f64));
         self.unseen.push(report.unseen);
+        self.operations.push(report.operations());
     }
 
     fn worst(&self, which: usize) -> impl Iterator<Item = f64> {
@@ -165,7 +172,10 @@ pub(crate) fn waits(plan: Plan) -> Vec<Line> {
 /// Ours: waits in all. Peer: runs without any. Ratio: their share of all runs.
 fn unseen(ours: &Runner<'_>, of: usize) -> Line {
     let runs = ours.unseen.len();
-    let clean = ours.unseen.iter().filter(|&&waits| waits == 0).count();
+    // A run in which nothing was done shows nothing.
+    let clean = ours.unseen.iter().zip(&ours.operations);
+    let clean = clean.filter(|&(&waits, &done)| waits == 0 && done > 0);
+    let clean = clean.count();
     let share = clean as f64 / runs as f64;
     let outcome = Outcome {
         ours: ours.unseen.iter().sum::<usize>() as f64,
