@@ -11,18 +11,18 @@ use sessionwheel_bench::{Group, Id, Ids, LATE, NOW, each_peer, payload, settings
 
 const N: usize = 100_000;
 
-/// Payloads are made outside the timed loop, maps are dropped outside it.
+/// What is inserted is made outside the timed loop, maps are dropped outside it.
 fn growing<P: Peer>(group: &mut Group<'_>, ids: &[Id]) {
-    let session = |id: &Id| {
+    let prepared = |id: &Id| {
         let (deadline, payload) = (LATE, payload());
-        (*id, Session { deadline, payload })
+        P::prepare(*id, Session { deadline, payload })
     };
     group.bench_function(P::name(), |b| {
         b.iter_batched(
-            || (P::new(None), ids.iter().map(session).collect::<Vec<_>>()),
-            |(peer, sessions)| {
-                for (id, session) in sessions {
-                    peer.insert(id, session, NOW);
+            || (P::new(None), ids.iter().map(prepared).collect::<Vec<_>>()),
+            |(peer, all)| {
+                for prepared in all {
+                    peer.add(prepared, NOW);
                 }
                 peer.settle();
                 peer

@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sessionwheel::DefaultHashBuilder;
 use sessionwheel_bench::peers::{Hashbrown, Hasher, Ours, Papaya, Peer, at};
 use sessionwheel_bench::{
-    Group, Id, Ids, LATE, NOW, each_peer, filled, payload, settings, shuffled,
+    Group, Id, Ids, LATE, NOW, each_peer, filled, payload, populations, settings, shuffled,
 };
 
 fn in_place(group: &mut Group<'_>, ids: &[Id], order: &[Id]) {
@@ -58,7 +58,7 @@ fn cloned<P: Peer>(group: &mut Group<'_>, ids: &[Id], order: &[Id]) {
 
 fn lookup(c: &mut Criterion) {
     let mut group = c.benchmark_group("lookup");
-    for n in [20_000, 1_000_000] {
+    for n in populations() {
         let ids = Ids::new(1).many(n);
         let order = shuffled(&ids);
         in_place(&mut group, &ids, &order);

@@ -1,5 +1,6 @@
 //! What the benches share: session ids, payloads, peers, and the memory of the process.
-#![forbid(unsafe_code)]
+// Allowed to one module, which calls OpenSSL.
+#![deny(unsafe_code)]
 
 pub mod beside;
 pub mod churn;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 
-use peers::{Peer, Seconds, Session};
+use peers::{Peer, Seconds, Session, Value};
 
 /// Where the clock stands that the benches tell.
 pub const NOW: Seconds = 1;
@@ -34,14 +35,31 @@ pub fn settings() -> Criterion {
         .measurement_time(Duration::from_secs(3))
 }
 
+/// Populations for a group of criterion's: hundredths where nothing is measured, as in
+/// `cargo test --benches`.
+#[must_use]
+pub fn populations() -> [usize; 2] {
+    let measured = std::env::args().any(|argument| argument == "--bench");
+    [20_000, 1_000_000].map(|n| if measured { n } else { n / 100 })
+}
+
 /// A peer of any size with these sessions in it.
 pub fn filled<P: Peer>(ids: &[Id], deadline: impl Fn(usize) -> Seconds) -> P {
+    filled_with(ids, deadline, |_| payload())
+}
+
+/// The same with these payloads.
+pub fn filled_with<P: Peer<V>, V: Value>(
+    ids: &[Id],
+    deadline: impl Fn(usize) -> Seconds,
+    payload: impl Fn(usize) -> V,
+) -> P {
     let peer = P::new(None);
-    for (i, id) in ids.iter().enumerate() {
-        let (deadline, payload) = (deadline(i), payload());
-        peer.insert(*id, Session { deadline, payload }, NOW);
-    }
-    peer.settle();
+    let session = |(i, id): (usize, &Id)| {
+        let (deadline, payload) = (deadline(i), payload(i));
+        (*id, Session { deadline, payload })
+    };
+    peer.fill(ids.iter().enumerate().map(session), NOW);
     peer
 }
 

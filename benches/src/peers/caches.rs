@@ -10,7 +10,7 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::DefaultLifecycle;
 use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
 
-use super::{Expiry, Hasher, Peer, Seconds, Session, live};
+use super::{Expiry, Hasher, Peer, Seconds, Session, Value, handed_as_is, live, stand_in};
 use crate::{Id, Payload};
 
 /// For "as many as come", where a maximum must be said.
@@ -18,9 +18,13 @@ const PLENTY: usize = 1 << 24;
 
 /// `quick_cache`: S3-FIFO, no expiry.
 #[derive(Debug)]
-pub struct QuickCache<S: Hasher>(quick_cache::sync::Cache<Id, Session, UnitWeighter, S>);
+pub struct QuickCache<S: Hasher, V: Value = Payload>(
+    quick_cache::sync::Cache<Id, Session<V>, UnitWeighter, S>,
+);
 
-impl<S: Hasher> Peer for QuickCache<S> {
+impl<S: Hasher, V: Value> Peer<V> for QuickCache<S, V> {
+    handed_as_is!(V);
+
     const EXPIRY: Expiry = Expiry::Scan;
     const BOUNDED: bool = true;
 
@@ -40,17 +44,17 @@ impl<S: Hasher> Peer for QuickCache<S> {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
+    fn add(&self, (id, session): (Id, Session<V>), _: Seconds) {
         self.0.insert(id, session);
     }
 
     #[inline]
-    fn get(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn get(&self, id: &Id, now: Seconds) -> Option<V> {
         live(&self.0.get(id)?, now)
     }
 
     #[inline]
-    fn take(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn take(&self, id: &Id, now: Seconds) -> Option<V> {
         let (_, session) = self.0.remove(id)?;
         live(&session, now)
     }
@@ -81,6 +85,8 @@ impl moka::Expiry<Id, Session> for Lifetimes {
 }
 
 impl<S: Hasher> Peer for Moka<S> {
+    handed_as_is!(Payload);
+
     const EXPIRY: Expiry = Expiry::None;
     const BOUNDED: bool = true;
 
@@ -98,7 +104,7 @@ impl<S: Hasher> Peer for Moka<S> {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
+    fn add(&self, (id, session): (Id, Session), _: Seconds) {
         self.0.insert(id, session);
     }
 
@@ -130,6 +136,8 @@ impl<S: Hasher> Peer for Moka<S> {
 pub struct MiniMoka<S: Hasher>(mini_moka::sync::Cache<Id, Session, S>);
 
 impl<S: Hasher> Peer for MiniMoka<S> {
+    handed_as_is!(Payload);
+
     const EXPIRY: Expiry = Expiry::None;
     const BOUNDED: bool = true;
 
@@ -149,7 +157,7 @@ impl<S: Hasher> Peer for MiniMoka<S> {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
+    fn add(&self, (id, session): (Id, Session), _: Seconds) {
         self.0.insert(id, session);
     }
 
@@ -186,15 +194,17 @@ const PARTS: usize = 16;
 /// Sixteen times a mutex around the crate lru's `LruCache`. Ids are random, so a byte of the id
 /// names the part.
 #[derive(Debug)]
-pub struct LruShards<S: Hasher>(Box<[Mutex<LruCache<Id, Session, S>>]>);
+pub struct LruShards<S: Hasher, V: Value = Payload>(Box<[Mutex<LruCache<Id, Session<V>, S>>]>);
 
-impl<S: Hasher> LruShards<S> {
-    fn part(&self, id: &Id) -> &Mutex<LruCache<Id, Session, S>> {
+impl<S: Hasher, V: Value> LruShards<S, V> {
+    fn part(&self, id: &Id) -> &Mutex<LruCache<Id, Session<V>, S>> {
         &self.0[usize::from(id[0]) % PARTS]
     }
 }
 
-impl<S: Hasher> Peer for LruShards<S> {
+impl<S: Hasher, V: Value> Peer<V> for LruShards<S, V> {
+    handed_as_is!(V);
+
     const EXPIRY: Expiry = Expiry::Scan;
     const BOUNDED: bool = true;
 
@@ -214,18 +224,18 @@ impl<S: Hasher> Peer for LruShards<S> {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
+    fn add(&self, (id, session): (Id, Session<V>), _: Seconds) {
         let old = self.part(&id).lock().push(id, session);
         drop(old);
     }
 
     #[inline]
-    fn get(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn get(&self, id: &Id, now: Seconds) -> Option<V> {
         live(self.part(id).lock().get(id)?, now)
     }
 
     #[inline]
-    fn take(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn take(&self, id: &Id, now: Seconds) -> Option<V> {
         let session = self.part(id).lock().pop(id)?;
         live(&session, now)
     }
@@ -251,12 +261,11 @@ impl<S: Hasher> Peer for LruShards<S> {
 
 /// rustls' built-in store: one mutex, no expiry, values as bytes.
 #[derive(Debug)]
-pub struct Rustls {
-    store: Arc<ServerSessionMemoryCache>,
-    payload: Payload,
-}
+pub struct Rustls(Arc<ServerSessionMemoryCache>);
 
 impl Peer for Rustls {
+    handed_as_is!(Payload);
+
     const EXPIRY: Expiry = Expiry::None;
     const BOUNDED: bool = true;
 
@@ -265,27 +274,24 @@ impl Peer for Rustls {
     }
 
     fn new(maximum: Option<usize>) -> Self {
-        Self {
-            store: ServerSessionMemoryCache::new(maximum.unwrap_or(PLENTY)),
-            payload: crate::payload(),
-        }
+        Self(ServerSessionMemoryCache::new(maximum.unwrap_or(PLENTY)))
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
-        self.store.put(id.to_vec(), session.payload.to_vec());
+    fn add(&self, (id, session): (Id, Session), _: Seconds) {
+        self.0.put(id.to_vec(), session.payload.to_vec());
     }
 
     #[inline]
     fn get(&self, id: &Id, _: Seconds) -> Option<Payload> {
-        let _bytes = self.store.get(id)?;
-        Some(Payload::clone(&self.payload))
+        let _bytes = self.0.get(id)?;
+        Some(stand_in())
     }
 
     #[inline]
     fn take(&self, id: &Id, _: Seconds) -> Option<Payload> {
-        let _bytes = self.store.take(id)?;
-        Some(Payload::clone(&self.payload))
+        let _bytes = self.0.take(id)?;
+        Some(stand_in())
     }
 
     fn flush(&self, _: Seconds) -> usize {

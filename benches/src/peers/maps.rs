@@ -1,10 +1,10 @@
 //! Maps without expiry: they flush by a scan.
 
-use super::{Expiry, Hasher, Peer, Seconds, Session, live};
+use super::{Expiry, Hasher, Peer, Seconds, Session, Value, handed_as_is, live};
 use crate::{Id, Payload};
 
 /// Whether a scan leaves a session; counts those it does not.
-fn stays(session: &Session, at: Seconds, removed: &mut usize) -> bool {
+fn stays<V>(session: &Session<V>, at: Seconds, removed: &mut usize) -> bool {
     let stays = session.deadline >= at;
     *removed += usize::from(!stays);
     stays
@@ -12,9 +12,11 @@ fn stays(session: &Session, at: Seconds, removed: &mut usize) -> bool {
 
 /// dashmap.
 #[derive(Debug)]
-pub struct Dash<S: Hasher>(dashmap::DashMap<Id, Session, S>);
+pub struct Dash<S: Hasher, V: Value = Payload>(dashmap::DashMap<Id, Session<V>, S>);
 
-impl<S: Hasher> Peer for Dash<S> {
+impl<S: Hasher, V: Value> Peer<V> for Dash<S, V> {
+    handed_as_is!(V);
+
     const EXPIRY: Expiry = Expiry::Scan;
     const BOUNDED: bool = false;
 
@@ -27,17 +29,17 @@ impl<S: Hasher> Peer for Dash<S> {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
+    fn add(&self, (id, session): (Id, Session<V>), _: Seconds) {
         self.0.insert(id, session);
     }
 
     #[inline]
-    fn get(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn get(&self, id: &Id, now: Seconds) -> Option<V> {
         live(&*self.0.get(id)?, now)
     }
 
     #[inline]
-    fn take(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn take(&self, id: &Id, now: Seconds) -> Option<V> {
         let (_, session) = self.0.remove(id)?;
         live(&session, now)
     }
@@ -55,9 +57,11 @@ impl<S: Hasher> Peer for Dash<S> {
 
 /// papaya.
 #[derive(Debug)]
-pub struct Papaya<S: Hasher>(pub papaya::HashMap<Id, Session, S>);
+pub struct Papaya<S: Hasher, V: Value = Payload>(pub papaya::HashMap<Id, Session<V>, S>);
 
-impl<S: Hasher> Peer for Papaya<S> {
+impl<S: Hasher, V: Value> Peer<V> for Papaya<S, V> {
+    handed_as_is!(V);
+
     const EXPIRY: Expiry = Expiry::Scan;
     const BOUNDED: bool = false;
 
@@ -70,17 +74,17 @@ impl<S: Hasher> Peer for Papaya<S> {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
+    fn add(&self, (id, session): (Id, Session<V>), _: Seconds) {
         self.0.pin().insert(id, session);
     }
 
     #[inline]
-    fn get(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn get(&self, id: &Id, now: Seconds) -> Option<V> {
         live(self.0.pin().get(id)?, now)
     }
 
     #[inline]
-    fn take(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn take(&self, id: &Id, now: Seconds) -> Option<V> {
         live(self.0.pin().remove(id)?, now)
     }
 
@@ -103,9 +107,11 @@ impl<S: Hasher> Peer for Papaya<S> {
 
 /// scc's `HashMap`.
 #[derive(Debug)]
-pub struct SccMap<S: Hasher>(scc::HashMap<Id, Session, S>);
+pub struct SccMap<S: Hasher, V: Value = Payload>(scc::HashMap<Id, Session<V>, S>);
 
-impl<S: Hasher> Peer for SccMap<S> {
+impl<S: Hasher, V: Value> Peer<V> for SccMap<S, V> {
+    handed_as_is!(V);
+
     const EXPIRY: Expiry = Expiry::Scan;
     const BOUNDED: bool = false;
 
@@ -118,17 +124,17 @@ impl<S: Hasher> Peer for SccMap<S> {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
+    fn add(&self, (id, session): (Id, Session<V>), _: Seconds) {
         self.0.upsert_sync(id, session);
     }
 
     #[inline]
-    fn get(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn get(&self, id: &Id, now: Seconds) -> Option<V> {
         self.0.read_sync(id, |_, session| live(session, now))?
     }
 
     #[inline]
-    fn take(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn take(&self, id: &Id, now: Seconds) -> Option<V> {
         let (_, session) = self.0.remove_sync(id)?;
         live(&session, now)
     }
@@ -150,6 +156,8 @@ impl<S: Hasher> Peer for SccMap<S> {
 pub struct SccIndex<S: Hasher>(scc::HashIndex<Id, Session, S>);
 
 impl<S: Hasher> Peer for SccIndex<S> {
+    handed_as_is!(Payload);
+
     // What it removes is dropped when its bucket is next used, which nobody can bring about.
     const EXPIRY: Expiry = Expiry::None;
     const BOUNDED: bool = false;
@@ -163,7 +171,7 @@ impl<S: Hasher> Peer for SccIndex<S> {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
+    fn add(&self, (id, session): (Id, Session), _: Seconds) {
         match self.0.entry_sync(id) {
             scc::hash_index::Entry::Occupied(mut entry) => entry.update(session),
             scc::hash_index::Entry::Vacant(entry) => drop(entry.insert_entry(session)),
@@ -197,9 +205,13 @@ impl<S: Hasher> Peer for SccIndex<S> {
 
 /// One hashbrown map behind a lock: what is written first.
 #[derive(Debug)]
-pub struct RwLocked<S: Hasher>(parking_lot::RwLock<hashbrown::HashMap<Id, Session, S>>);
+pub struct RwLocked<S: Hasher, V: Value = Payload>(
+    parking_lot::RwLock<hashbrown::HashMap<Id, Session<V>, S>>,
+);
 
-impl<S: Hasher> Peer for RwLocked<S> {
+impl<S: Hasher, V: Value> Peer<V> for RwLocked<S, V> {
+    handed_as_is!(V);
+
     const EXPIRY: Expiry = Expiry::Scan;
     const BOUNDED: bool = false;
 
@@ -212,18 +224,18 @@ impl<S: Hasher> Peer for RwLocked<S> {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, _: Seconds) {
+    fn add(&self, (id, session): (Id, Session<V>), _: Seconds) {
         let old = self.0.write().insert(id, session);
         drop(old);
     }
 
     #[inline]
-    fn get(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn get(&self, id: &Id, now: Seconds) -> Option<V> {
         live(self.0.read().get(id)?, now)
     }
 
     #[inline]
-    fn take(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn take(&self, id: &Id, now: Seconds) -> Option<V> {
         let session = self.0.write().remove(id)?;
         live(&session, now)
     }

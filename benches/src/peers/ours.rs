@@ -2,12 +2,12 @@
 
 use sessionwheel::{ExpiringMap, Timestamp};
 
-use super::{Expiry, Peer, Seconds, Session};
+use super::{Expiry, Peer, Seconds, Session, Value, handed_as_is};
 use crate::{Id, Payload};
 
 /// [`ExpiringMap`], whose flushes stay on their thread.
 #[derive(Debug)]
-pub struct Ours(pub ExpiringMap<Id, Payload>);
+pub struct Ours<V: Value = Payload>(pub ExpiringMap<Id, V>);
 
 /// A second as the map counts time.
 #[must_use]
@@ -15,7 +15,9 @@ pub fn at(seconds: Seconds) -> Timestamp {
     Timestamp::from_secs(seconds)
 }
 
-impl Peer for Ours {
+impl<V: Value> Peer<V> for Ours<V> {
+    handed_as_is!(V);
+
     const EXPIRY: Expiry = Expiry::Deadlines;
     const BOUNDED: bool = true;
 
@@ -29,19 +31,19 @@ impl Peer for Ours {
     }
 
     #[inline]
-    fn insert(&self, id: Id, session: Session, now: Seconds) {
+    fn add(&self, (id, session): (Id, Session<V>), now: Seconds) {
         let deadline = at(session.deadline);
         let inserted = self.0.insert(id, session.payload, deadline, at(now));
         assert!(inserted.is_ok(), "refused");
     }
 
     #[inline]
-    fn get(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn get(&self, id: &Id, now: Seconds) -> Option<V> {
         self.0.get_cloned(id, at(now))
     }
 
     #[inline]
-    fn take(&self, id: &Id, now: Seconds) -> Option<Payload> {
+    fn take(&self, id: &Id, now: Seconds) -> Option<V> {
         self.0.take_cloned(id, at(now))
     }
 
