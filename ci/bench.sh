@@ -10,6 +10,13 @@ benches() {
     cargo test --release --package sessionwheel-bench --benches
 }
 
+# The same with OpenSSL's own cache among the peers, and the tests of that peer.
+with_openssl() {
+    { has pkg-config && pkg-config --exists openssl; } || skip "there is no pkg-config or no libssl-dev"
+    cargo test --release --package sessionwheel-bench --features openssl --lib --benches
+    echo "ci: with libssl $(pkg-config --modversion openssl)"
+}
+
 churn() {
     cargo test --release --package sessionwheel-bench --bench churn -- --pairs "$PAIRS" |
         sed 's/^/ci: /'
@@ -19,8 +26,9 @@ churn() {
 growth() {
     cargo test --release --package sessionwheel-bench --lib growth -- --nocapture
 }
-export -f benches churn growth
+export -f benches with_openssl churn growth
 
 stage "benches, once each" benches
+stage "benches with OpenSSL, once each" with_openssl
 stage "churn, $PAIRS pairs" churn
 stage "growth, counted" growth

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# System packages: a C compiler to build with, and the programs that some tests talk to.
+# System packages: a C compiler to build with, the programs that some tests talk to, and the library
+# that the benches have among their peers.
 source "$(dirname "$0")/lib.sh"
 
 packages() {
     local wanted=()
     has cc || wanted+=(gcc libc6-dev)
     has openssl || wanted+=(openssl)
+    has pkg-config || wanted+=(pkg-config)
+    { has pkg-config && pkg-config --exists openssl; } || wanted+=(libssl-dev)
     has python3 || wanted+=(python3)
     has shellcheck || wanted+=(shellcheck)
     [[ ${#wanted[@]} -gt 0 ]] || {
