@@ -30,7 +30,7 @@ pub trait Cache: Send + Sync + Sized {
 }
 
 impl<P: Peer> Cache for P {
-    type Fresh = (Id, Session);
+    type Fresh = P::Prepared;
 
     fn filled(population: &Population) -> Self {
         crate::filled(&population.ids, |i| population.deadlines[i])
@@ -39,7 +39,7 @@ impl<P: Peer> Cache for P {
     #[inline]
     fn fresh(&self, id: Id) -> Self::Fresh {
         let (deadline, payload) = (LATE, payload());
-        (id, Session { deadline, payload })
+        P::prepare(id, Session { deadline, payload })
     }
 
     #[inline]
@@ -48,8 +48,8 @@ impl<P: Peer> Cache for P {
     }
 
     #[inline]
-    fn add(&self, (id, session): Self::Fresh) {
-        self.insert(id, session, BETWEEN);
+    fn add(&self, fresh: Self::Fresh) {
+        Peer::add(self, fresh, BETWEEN);
     }
 
     fn flush(&self) -> usize {

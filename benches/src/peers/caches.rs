@@ -194,10 +194,12 @@ const PARTS: usize = 16;
 /// Sixteen times a mutex around the crate lru's `LruCache`. Ids are random, so a byte of the id
 /// names the part.
 #[derive(Debug)]
-pub struct LruShards<S: Hasher, V: Value = Payload>(Box<[Mutex<LruCache<Id, Session<V>, S>>]>);
+pub struct LruShards<S: Hasher, V: Value = Payload>(Box<[Part<S, V>]>);
+
+type Part<S, V> = Mutex<LruCache<Id, Session<V>, S>>;
 
 impl<S: Hasher, V: Value> LruShards<S, V> {
-    fn part(&self, id: &Id) -> &Mutex<LruCache<Id, Session<V>, S>> {
+    fn part(&self, id: &Id) -> &Part<S, V> {
         &self.0[usize::from(id[0]) % PARTS]
     }
 }

@@ -15,7 +15,7 @@ pub use caches::{LruShards, MiniMoka, Moka, QuickCache, Rustls};
 pub use maps::{Dash, Hashbrown, Papaya, RwLocked, SccIndex, SccMap};
 #[cfg(feature = "openssl")]
 pub use openssl::OpenSsl;
-pub use ours::{Ours, at};
+pub use ours::{Ours, at, refused};
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

@@ -1,6 +1,8 @@
 //! sessionwheel's map.
 
-use sessionwheel::{ExpiringMap, Timestamp};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use sessionwheel::{ExpiringMap, InsertError, Timestamp};
 
 use super::{Expiry, Peer, Seconds, Session, Value, handed_as_is};
 use crate::{Id, Payload};
@@ -8,6 +10,14 @@ use crate::{Id, Payload};
 /// [`ExpiringMap`], whose flushes stay on their thread.
 #[derive(Debug)]
 pub struct Ours<V: Value = Payload>(pub ExpiringMap<Id, V>);
+
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// How many inserts were refused in this process because a thread that the system had stopped, and
+/// that was pinned, held all slots back that were not in use.
+pub fn refused() -> u64 {
+    REFUSED.load(Relaxed)
+}
 
 /// A second as the map counts time.
 #[must_use]
@@ -33,8 +43,14 @@ impl<V: Value> Peer<V> for Ours<V> {
     #[inline]
     fn add(&self, (id, session): (Id, Session<V>), now: Seconds) {
         let deadline = at(session.deadline);
-        let inserted = self.0.insert(id, session.payload, deadline, at(now));
-        assert!(inserted.is_ok(), "refused");
+        match self.0.insert(id, session.payload, deadline, at(now)) {
+            Ok(_) => {}
+            // A server goes on without that session; who measures says how often.
+            Err(InsertError::Exhausted(..)) => {
+                REFUSED.fetch_add(1, Relaxed);
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 
     #[inline]

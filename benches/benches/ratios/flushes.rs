@@ -1,0 +1,227 @@
+//! Rows 7 to 10: what flushes cost.
+
+use std::collections::hash_map::RandomState;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sessionwheel::DefaultHashBuilder;
+use sessionwheel_bench::Payload;
+use sessionwheel_bench::peers::{
+    Dash, LruShards, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap, Seconds,
+};
+
+use crate::contest::{Bar, Contestant, Outcome, Plan, Run, best, compare, median};
+use crate::flushing::{self, Inline, Noted, Worst};
+use crate::rows::{Line, against, line, reported, say};
+
+type Std = RandomState;
+type Our = DefaultHashBuilder;
+
+/// Peers that are flushed by a scan, with values of a type: each is `$peer` in `$run`, which makes it ready.
+macro_rules! scanned {
+    ($value:ty, $peer:ident => $run:expr) => {
+        scanned!(@ $value, $peer => $run;
+            Dash<Std, $value>, Dash<Our, $value>, Papaya<Std, $value>, Papaya<Our, $value>,
+            SccMap<Std, $value>, SccMap<Our, $value>, QuickCache<Std, $value>,
+            QuickCache<Our, $value>, RwLocked<Std, $value>, RwLocked<Our, $value>,
+            LruShards<Std, $value>, LruShards<Our, $value>)
+    };
+    (@ $value:ty, $peer:ident => $run:expr; $($type:ty),*) => {
+        vec![$({
+            type $peer = $type;
+            Contestant::new(<$peer as Peer<$value>>::name(), $run)
+        }),*]
+    };
+}
+
+/// OpenSSL's cache, where it is linked: `$peer` in `$run`.
+macro_rules! openssl {
+    ($peer:ident => $run:expr) => {{
+        #[cfg(feature = "openssl")]
+        let it = {
+            type $peer = sessionwheel_bench::peers::OpenSsl;
+            vec![Contestant::new(<$peer as Peer>::name(), $run)]
+        };
+        #[cfg(not(feature = "openssl"))]
+        let it = Vec::<Contestant>::new();
+        it
+    }};
+}
+
+/// Scouts come to a part of the population.
+const SCOUTED: usize = 4;
+
+pub(crate) fn flush_half(plan: Plan) -> Vec<Line> {
+    let n = 1_000_000 / plan.divisor;
+    let name = |what: &str| format!("flush half of {n}, {what}");
+    let peers = |n| {
+        let mut all = scanned!(Payload, P => move || flushing::flush_half::<P, Payload>(n));
+        all.extend(openssl!(P => move || flushing::flush_half::<P, Payload>(n)));
+        all
+    };
+    let (scouts, peers) = (peers(n / SCOUTED), peers(n));
+    let mut ours = flushing::flush_half_heard::<Payload>(n);
+    let bar = Bar::TimeAtMost(1.0);
+    let mut lines = against(7, &name("total"), bar, plan, &mut ours, (&scouts, &peers));
+
+    // Less what dropping the same payloads costs without any cache.
+    say(7, &name("own share"));
+    let mut droppers = scanned!(Arc<Noted>, P => move || flushing::drop_half::<P>(n));
+    droppers.extend(openssl!(P => move || flushing::drop_prepared_half::<P>(n)));
+    let mut dropping = flushing::drop_half::<Ours<Arc<Noted>>>(n);
+    let mut ours_alone = || (ours() - dropping()).max(1.0);
+    let bar = Bar::TimeAtMost(0.5);
+    for (total, has_bar) in lines.clone().into_iter().zip([true, false]) {
+        let find = |all: &[Contestant]| -> Run {
+            let mut all = all.iter();
+            let peer = all.find(|peer| peer.name == total.best_peer);
+            peer.expect("who was measured in full").prepare()
+        };
+        let (mut theirs, mut dropping) = (find(&peers), find(&droppers));
+        let mut theirs = || (theirs() - dropping()).max(1.0);
+        let plan = if has_bar { plan } else { plan.reported() };
+        let outcome = compare(&mut ours_alone, &mut theirs, bar, plan);
+        let own = line(7, &name("own share"), &total.best_peer, bar, &outcome);
+        lines.push(if has_bar { own } else { reported(own) });
+    }
+
+    let peers = |n| {
+        let mut all = scanned!(Inline, P => move || flushing::flush_half::<P, Inline>(n));
+        // What it stores is in one piece anyway.
+        all.extend(openssl!(P => move || flushing::flush_half::<P, Payload>(n)));
+        all
+    };
+    let (scouts, peers) = (peers(n / SCOUTED), peers(n));
+    let mut ours = flushing::flush_half_heard::<Inline>(n);
+    let (name, bar) = (name("96 bytes inline"), Bar::TimeAtMost(0.9));
+    lines.extend(against(7, &name, bar, plan, &mut ours, (&scouts, &peers)));
+    lines
+}
+
+pub(crate) fn two_threads(plan: Plan) -> Vec<Line> {
+    let n = 1_000_000 / plan.divisor;
+    let bar = Bar::ThroughputAtLeast(1.7);
+    let of = |what: &str, who: &str, plan: Plan, mut two: Run, mut one: Run| {
+        let name = format!("{what}, two threads against one");
+        say(8, &name);
+        let outcome = compare(&mut two, &mut one, bar, plan);
+        line(8, &name, who, bar, &outcome)
+    };
+    let ours = "ours, one thread";
+    let (one, two) = (
+        flushing::flush_half_with::<u64>,
+        flushing::flush_half_with::<u64>,
+    );
+    let u64s = of(
+        &format!("flush half of {n} u64"),
+        ours,
+        plan,
+        two(n, true),
+        one(n, false),
+    );
+    let (one, two) = (
+        flushing::flush_half_with::<Payload>,
+        flushing::flush_half_with::<Payload>,
+    );
+    let arcs = format!("flush half of {n} Arc");
+    let arcs = of(&arcs, ours, plan.reported(), two(n, true), one(n, false));
+    let vec = format!("drop half of {n} Arc from a Vec");
+    let (one, two) = (flushing::drop_with(n, 1), flushing::drop_with(n, 2));
+    let vec = of(&vec, "a Vec, one thread", plan.reported(), two, one);
+    vec![u64s, reported(arcs), reported(vec)]
+}
+
+/// A line for the totals against the best peer, one for OpenSSL's, and one for the worst flush.
+fn each_second(n: usize, span: Seconds, seconds: Seconds, plan: Plan) -> Vec<Line> {
+    let name = format!("flush each second, {seconds} s of {span} s lifetimes, {n}");
+    say(9, &name);
+    let (scouts, worst) = (Worst::default(), Worst::default());
+    let peers = |worst: &Worst, n: usize, seconds: Seconds| {
+        let times = (span, seconds);
+        let mut all = scanned!(Payload, P => {
+            let worst = Rc::clone(worst);
+            move || flushing::every_second::<P>(n, times, &worst)
+        });
+        all.extend(openssl!(P => {
+            let worst = Rc::clone(worst);
+            move || flushing::every_second::<P>(n, times, &worst)
+        }));
+        all
+    };
+    // A tenth of the time tells scouts enough: a scan costs most at the beginning.
+    let scouting = peers(&scouts, n / SCOUTED, seconds.div_ceil(10));
+    let fastest = best(&scouting, plan).name.clone();
+    let steadiest = least(&scouts.borrow()).0;
+
+    let all = peers(&worst, n, seconds);
+    let mut ours = flushing::every_second::<Ours>(n, (span, seconds), &worst);
+    let bar = Bar::TimeAtMost(0.33);
+    let mut lines = Vec::new();
+    for peer in &all {
+        let first = peer.name == fastest;
+        let plan = if first { plan } else { plan.reported() };
+        if first || peer.name == steadiest || peer.name == "OpenSSL" {
+            let outcome = compare(&mut ours, &mut peer.prepare(), bar, plan);
+            let line = line(9, &name, &peer.name, bar, &outcome);
+            let at = if first { 0 } else { lines.len() };
+            lines.insert(at, if first { line } else { reported(line) });
+        }
+    }
+
+    let mut worst = worst.borrow_mut();
+    let ours = worst
+        .remove(&Ours::<Payload>::name())
+        .expect("it was measured");
+    let (steadiest, theirs) = least(&worst);
+    let pairs = ours.len().min(worst[&steadiest].len());
+    let ours = median(ours.into_iter());
+    let bar = Bar::TimeAtMost(1.0);
+    let outcome = Outcome {
+        ours,
+        theirs,
+        ratio: ours / theirs,
+        interval: [ours / theirs; 2],
+        pairs,
+    };
+    let name = format!("{name}, worst");
+    lines.push(line(9, &name, &steadiest, bar, &outcome));
+    lines
+}
+
+/// Whose median is the least.
+fn least(worst: &std::collections::BTreeMap<String, Vec<f64>>) -> (String, f64) {
+    let medians = worst
+        .iter()
+        .map(|(name, all)| (name.clone(), median(all.iter().copied())));
+    medians
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .expect("there is a peer")
+}
+
+pub(crate) fn every_second(plan: Plan) -> Vec<Line> {
+    let n = 1_000_000 / plan.divisor;
+    let of = |(span, seconds)| each_second(n, span, seconds, plan);
+    [(300, 300), (7_200, 120)].map(of).concat()
+}
+
+pub(crate) fn nothing_due(plan: Plan) -> Vec<Line> {
+    let (large, small) = (10_000_000 / plan.divisor, 100_000 / plan.divisor);
+    let name = format!("flush with nothing due, {large} against {small}");
+    say(10, &name);
+    let bar = Bar::TimeAtMost(1.2);
+    let mut ours = flushing::nothing_due(large, 1_000);
+    let mut theirs = flushing::nothing_due(small, 1_000);
+    let outcome = compare(&mut ours, &mut theirs, bar, plan);
+    let name_time = format!("flush with nothing due, {large}, against 2 µs");
+    let bar_time = Bar::TimeAtMost(1.0);
+    let time = Outcome {
+        theirs: 2_000.0,
+        ratio: outcome.ours / 2_000.0,
+        interval: [outcome.ours / 2_000.0; 2],
+        ..outcome.clone()
+    };
+    vec![
+        line(10, &name, "ours, small", bar, &outcome),
+        line(10, &name_time, "2 µs", bar_time, &time),
+    ]
+}
