@@ -222,7 +222,16 @@ mutants() {
     if wanted T1; then
         swap $table $'line.check(head)?;\n        if word.is_moved()' 'if word.is_moved()'
         mutant T1 "a word followed without a second look at the head" \
-            table/insert_into_a_used_word_against_lookup
+            table/insert_into_a_used_word_against_retime
+    fi
+    if wanted T1b; then
+        swap $table $'line.check(head).map_err(|Changed| Unclear)?;\n        Ok(Some(' 'Ok(Some('
+        mutant T1b "the same where a lookup only glances" table/insert_into_a_used_word_against_lookup
+    fi
+    if wanted T1c; then
+        swap $table $'line.check(head).map_err(|Changed| Unclear)?;\n            return Ok(None);' 'return Ok(None);'
+        mutant T1c "a miss at a glance without a second look at the head" \
+            table/split_against_lookup table/insert_and_take_against_lookup
     fi
     if wanted T2; then
         swap $table $'return Ok(found);\n        }\n    }\n    line.check(head)?;' $'return Ok(found);\n        }\n    }'
@@ -289,11 +298,11 @@ mutants() {
 
     # Who leaves first.
     if wanted M14; then
-        swap $tournament $'fence(Ordering::SeqCst);\n        let mut at = at;' 'let mut at = at;'
+        swap $tournament $'fence(Ordering::SeqCst);\n            let mut raised' 'let mut raised'
         mutant M14 "no fence in climb" tournament/enter_against_replay
     fi
     if wanted M14b; then
-        swap $tournament $'fence(Ordering::SeqCst);\n            let again' 'let again'
+        swap $tournament $'fence(Ordering::SeqCst);\n        let mut at = match_of_first;' 'let mut at = match_of_first;'
         mutant M14b "no fence in a replay" tournament/enter_against_replay
     fi
     if wanted M14c; then
@@ -301,8 +310,9 @@ mutants() {
         mutant M14c "a replay does not read the players again" tournament/enter_against_replay
     fi
     if wanted M14d; then
-        swap $tournament $'// As above, for the next match.\n                fence(Ordering::SeqCst);' ''
-        mutant M14d "no fence after a match was raised" tournament/enter_against_replay
+        swap $tournament 'if !raised {' 'if true {'
+        mutant M14d "the matches above one that was raised are not read again" \
+            tournament/enter_against_replay_of_a_rival
     fi
     if wanted M15; then
         swap $tournament 'if now == rank {' 'if now == rank || true {'

@@ -42,6 +42,10 @@ fn take(map: &Watched, number: u64) -> Option<u64> {
     map.take(key(number), tick(0))
 }
 
+fn retime(map: &Watched, number: u64) -> bool {
+    map.retime(&key(number), NEVER, tick(0))
+}
+
 /// At stake: an entry that moves to the new line, and one that stays, are found all the while.
 #[test]
 fn split_against_lookup() {
@@ -171,7 +175,25 @@ fn insert_into_a_used_word_against_lookup() {
     });
 }
 
-/// The same, where the word is claimed from a line that changes, so that it is given up again.
+/// The same for a re-timing, which looks for its entry without a glance first.
+#[test]
+fn insert_into_a_used_word_against_retime() {
+    check("insert_into_a_used_word_against_retime", 3, || {
+        let map = with(&[0]);
+        let other = beside(&map, |map| (retime(map, 2), retime(map, 2)));
+        assert_eq!(take(&map, 0), Some(10));
+        assert!(!add(&map, 2));
+        let seen = other.join().unwrap();
+        assert!(
+            matches!(seen, (false, _) | (true, true)),
+            "found once and not again: {seen:?}"
+        );
+        map.settled(&[(key(0), 10, Reason::Taken)], 1);
+    });
+}
+
+/// The same as the first, where the word is claimed from a line that changes, so that it is given up
+/// again.
 #[test]
 fn insert_and_take_against_lookup() {
     check("insert_and_take_against_lookup", 2, || {

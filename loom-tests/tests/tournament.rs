@@ -10,9 +10,12 @@ use sessionwheel::internals::{Tournament, Wheel};
 use sessionwheel::{Reason, Timestamp, pin};
 use sessionwheel_loom_tests::{TICK_BITS, Watched, check, long, tick};
 
-/// Two slots of one match.
-const SLOT: u32 = 2;
-const NEIGHBOUR: u32 = 3;
+/// Two slots of one match, high enough that a replay goes through two rounds.
+const SLOT: u32 = 4;
+const NEIGHBOUR: u32 = 5;
+
+/// One of another match, whose winner meets theirs.
+const RIVAL: u32 = 6;
 
 /// "Not live", as a slot's word.
 const GONE: u64 = 0;
@@ -81,6 +84,33 @@ fn enter_against_replay() {
             model.tournament.first();
             model.neighbour(6);
             model.tournament.leave(NEIGHBOUR);
+        },
+        |model| model.change(7),
+        |model| assert_eq!(model.tournament.first(), Some(SLOT)),
+    );
+}
+
+/// At stake: who wins the match above leaves, and its replay lowers that match before the one below is
+/// raised, while he who raises it finds that the one above says enough.
+#[test]
+fn enter_against_replay_of_a_rival() {
+    fn rival(model: &Model, at: u64) {
+        let deadline = || Some(Timestamp::from_nanos(at));
+        model.tournament.enter(RIVAL, deadline);
+    }
+    let start = || {
+        let model = Model::default();
+        rival(&model, 5);
+        model
+    };
+    both(
+        "enter_against_replay_of_a_rival",
+        start,
+        |model| {
+            model.tournament.leave(RIVAL);
+            model.tournament.first();
+            rival(model, 6);
+            model.tournament.leave(RIVAL);
         },
         |model| model.change(7),
         |model| assert_eq!(model.tournament.first(), Some(SLOT)),

@@ -92,8 +92,11 @@ impl Spare {
         self.0.load(Relaxed) & COUNT
     }
 
-    fn stamp(&self) -> u64 {
-        self.0.load(Relaxed) >> COUNT_BITS
+    /// Count and stamp of one moment.
+    #[inline]
+    fn read(&self) -> (u64, u64) {
+        let word = self.0.load(Relaxed);
+        (word & COUNT, word >> COUNT_BITS)
     }
 
     #[inline]
@@ -221,13 +224,23 @@ impl Permits {
     fn take_elsewhere(&self, shard: usize) -> bool {
         let (before, behind) = self.spare.split_at(shard);
         let all = || behind.iter().chain(before);
-        let stamps = || all().fold(0, |sum: u64, spare| sum.wrapping_add(spare.stamp()));
         loop {
-            let stamp = stamps();
-            if all().any(|spare| spare.take(1) == 1) {
-                return true;
+            let mut count = 0;
+            let mut before: u64 = 0;
+            for spare in &self.spare {
+                let (permits, stamp) = spare.read();
+                count |= permits;
+                before = before.wrapping_add(stamp);
             }
-            if stamps() == stamp {
+            if count != 0 {
+                if all().any(|spare| spare.take(1) == 1) {
+                    return true;
+                }
+                continue; // others were faster
+            }
+            // The same stamps again: then all were empty at the moment between.
+            let stamps = self.spare.iter().map(|spare| spare.read().1);
+            if stamps.fold(0, u64::wrapping_add) == before {
                 return false;
             }
         }

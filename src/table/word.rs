@@ -23,6 +23,8 @@ impl Fingerprint {
     }
 
     /// The bits, where a word holds them.
+    // For the comparison with vectors.
+    #[cfg_attr(any(loom, miri, sessionwheel_tiny), allow(dead_code))]
     #[inline]
     pub(super) fn raw(self) -> u32 {
         self.0

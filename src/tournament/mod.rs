@@ -13,10 +13,10 @@
 //! - Whoever publishes a slot, re-times it or marks it enters its key *afterwards*, and reads the
 //!   slot again after that. Keys change by swaps only, so each of them sees what led to the key it
 //!   replaced; the last one to swap has seen the last change.
-//! - Who raises a key or a match then reads the matches above, and raises those that say less. Who
-//!   lowers a match reads its players again *after* that, and goes up with what it had missed. A
-//!   `SeqCst` fence lies between in both. So either the one sees the other's match, or the other its
-//!   player.
+//! - Who raises a key or a match then reads the matches above, and raises those that say less, until
+//!   none does. Who lowers matches reads their players again *after* that, and goes up with what it had
+//!   missed. A `SeqCst` fence lies between in both: one for all the matches of a path. So either the
+//!   one sees the other's match, or the other its player.
 //! - A match that says more than its players do costs whoever follows it a replay. One that says
 //!   less hides a slot from this search, and only while the thread that lowered it is between its
 //!   two steps. Nothing depends on the tournament but the choice of a victim.
@@ -52,6 +52,8 @@ pub(crate) struct Tournament {
     rounds: [Round; ROUNDS + 1],
     /// Among equals the first from here on wins.
     turn: AtomicU32,
+    /// The highest slot that ever had a key.
+    reach: AtomicU32,
 }
 
 impl Tournament {
@@ -61,7 +63,17 @@ impl Tournament {
             state: AtomicU32::new(OFF),
             rounds: std::array::from_fn(|_| Round::new()),
             turn: AtomicU32::new(0),
+            reach: AtomicU32::new(0),
         }
+    }
+
+    /// The round whose first match's worth of matches is all there is: where searches begin, and
+    /// replays end. What stands above says too much, until the reach grows and a search finds out.
+    fn top(&self) -> usize {
+        // Relaxed: who has seen a slot's enterer come back sees its reach.
+        let reach = self.reach.load(Ordering::Relaxed);
+        let bits = u32::BITS - reach.leading_zeros();
+        (bits.saturating_sub(1) / MATCH_BITS).min(ROUNDS as u32) as usize
     }
 
     /// Begins it; the caller then enters every slot there is. Those who publish or re-time a slot
@@ -95,6 +107,9 @@ impl Tournament {
     #[inline]
     pub(crate) fn enter(&self, slot: SlotNumber, mut rank_of: impl FnMut() -> Rank) {
         let cell = self.rounds[0].get_or_alloc(slot);
+        if self.reach.load(Ordering::Relaxed) < slot {
+            self.reach.fetch_max(slot, Ordering::Relaxed);
+        }
         let mut before = Rank::NOBODY;
         let mut rank = rank_of();
         loop {
@@ -135,64 +150,100 @@ impl Tournament {
         // Relaxed: only a place to begin.
         let mut turn = self.turn.load(Ordering::Relaxed);
         'search: loop {
-            let last = self.rounds[ROUNDS].allocated(0);
-            let finalists = last.map(|(index, cell)| (index, cell.load(Ordering::Acquire)));
-            let (mut at, mut best) = winner(finalists, place(turn, ROUNDS))?;
-            for round in (0..ROUNDS).rev() {
-                let players = self.players(round, at);
-                let named = players.map(|(index, cell)| (index, cell.load(Ordering::Acquire)));
-                let found = winner(named, place(turn, round));
-                match found {
-                    Some((index, _))
-                        if at == place(turn, round + 1) && index < place(turn, round) =>
-                    {
-                        // Of the equals in this match those from the turn on have gone: it is
-                        // the next match's turn.
-                        turn = (at + 1) << ((round + 1) as u32 * MATCH_BITS);
-                        continue 'search;
-                    }
-                    Some((index, rank)) if rank >= best => (at, best) = (index, rank),
-                    _ => {
+            let top = self.top();
+            let (mut at, mut best) = self.finalist(top, place(turn, top))?;
+            for round in (0..top).rev() {
+                let turn_here = place(turn, round);
+                let first = at << MATCH_BITS;
+                let mut winners = equals(self.players(round, first), best);
+                if winners == 0 {
+                    let now = self.best(round + 1, at);
+                    if now < best {
                         // Who played here has left and was not replayed yet.
                         self.replay_from(round + 1, at, best);
                         continue 'search;
                     }
+                    // A better one has come, and is on its way up.
+                    best = now;
+                    winners = equals(self.players(round, first), best);
                 }
+                let Some(player) = choose(winners, turn_here.saturating_sub(first)) else {
+                    continue 'search; // gone again
+                };
+                let index = first + player;
+                if at == place(turn, round + 1) && index < turn_here {
+                    // Of the equals in this match those from the turn on have gone: it is the next
+                    // match's turn.
+                    turn = (at + 1) << ((round + 1) as u32 * MATCH_BITS);
+                    continue 'search;
+                }
+                at = index;
             }
             self.turn.store(at.wrapping_add(1), Ordering::Relaxed);
             return Some((at, best));
         }
     }
 
-    /// The players of a match of the round above.
-    fn players(&self, round: usize, above: u32) -> impl Iterator<Item = (u32, &AtomicU64)> {
-        let first = above << MATCH_BITS;
-        (first..).zip(self.rounds[round].aligned(first, PLAYERS as usize))
+    /// The best of the matches of the top round, and its rank; among equals the first from `turn`
+    /// on, else the first of all.
+    fn finalist(&self, top: usize, turn: u32) -> Option<(u32, Rank)> {
+        let finalists = || {
+            let all = self.rounds[top].allocated(0);
+            // Below the last round there is one match's worth of them.
+            let most = if top < ROUNDS { PLAYERS } else { u32::MAX };
+            all.take_while(move |&(index, _)| index < most)
+                .map(|(index, cell)| (index, Rank::from_raw(cell.load(Ordering::Acquire))))
+        };
+        let mut best: Option<(u32, Rank)> = None;
+        for (index, rank) in finalists() {
+            let better = match best {
+                None => rank != Rank::NOBODY,
+                Some((_, leader)) if rank != leader => rank > leader,
+                Some((leader, _)) => leader < turn && turn <= index,
+            };
+            if better {
+                best = Some((index, rank));
+            }
+        }
+        best
+    }
+
+    /// The players of a match, from the first one's number on.
+    #[inline]
+    fn players(&self, round: usize, first: u32) -> &[AtomicU64] {
+        self.rounds[round].aligned(first, PLAYERS as usize)
     }
 
     /// The best rank of a match's players.
     fn best(&self, round: usize, at: u32) -> Rank {
         // Acquire: partner of the AcqRel in `climb` and `replay_from`, for what stands below.
         let ranks = self
-            .players(round - 1, at)
-            .map(|(_, cell)| Rank::from_raw(cell.load(Ordering::Acquire)));
+            .players(round - 1, at << MATCH_BITS)
+            .iter()
+            .map(|cell| Rank::from_raw(cell.load(Ordering::Acquire)));
         ranks.max().unwrap_or(Rank::NOBODY)
     }
 
     /// Raises the matches above a player to its rank.
-    fn climb(&self, round: usize, at: u32, rank: Rank) {
-        // Partner: the fence in `replay_from`. The player is written before, matches are read after.
-        fence(Ordering::SeqCst);
-        let mut at = at;
-        for above in &self.rounds[round + 1..] {
-            at >>= MATCH_BITS;
-            let cell = above.get_or_alloc(at);
-            // Relaxed: a match that says enough already stays, whoever wrote it.
-            if Rank::from_raw(cell.load(Ordering::Relaxed)) < rank {
-                // AcqRel: who comes down from here finds the player below.
-                cell.fetch_max(rank.raw(), Ordering::AcqRel);
-                // As above, for the next match.
-                fence(Ordering::SeqCst);
+    fn climb(&self, round: usize, player: u32, rank: Rank) {
+        loop {
+            // Partner: the fence in `replay_from`. The player, and the matches raised in the turn
+            // before, are written before; the matches above them are read after.
+            fence(Ordering::SeqCst);
+            let mut raised = false;
+            let mut at = player;
+            for above in &self.rounds[round + 1..] {
+                at >>= MATCH_BITS;
+                let cell = above.get_or_alloc(at);
+                // Relaxed: a match that says enough already stays, whoever wrote it.
+                if Rank::from_raw(cell.load(Ordering::Relaxed)) < rank {
+                    // AcqRel: who comes down from here finds the player below.
+                    cell.fetch_max(rank.raw(), Ordering::AcqRel);
+                    raised = true;
+                }
+            }
+            if !raised {
+                return;
             }
         }
     }
@@ -203,39 +254,55 @@ impl Tournament {
         self.replay_from(1, slot >> MATCH_BITS, gone);
     }
 
-    fn replay_from(&self, first: usize, at: u32, gone: Rank) {
-        let mut at = at;
-        for round in first..=ROUNDS {
-            let Some(cell) = self.rounds[round].get(at) else {
-                return;
+    fn replay_from(&self, first: usize, match_of_first: u32, gone: Rank) {
+        let mut lowered = [Rank::NOBODY; ROUNDS + 1];
+        let mut end = first;
+        let mut at = match_of_first;
+        let top = self.top();
+        while end <= top {
+            let Some(best) = self.lower(end, at, gone) else {
+                break;
             };
-            // Won by somebody else: then those above were too, or are being replayed.
-            // Acquire: as in `best`.
-            let won = Rank::from_raw(cell.load(Ordering::Acquire));
-            if won != gone {
-                return;
-            }
-            let best = self.best(round, at);
-            if best >= won {
-                return;
-            }
-            // AcqRel: as in `climb`.
-            let lowered =
-                cell.compare_exchange(won.raw(), best.raw(), Ordering::AcqRel, Ordering::Relaxed);
-            if lowered.is_err() {
-                // Raised meanwhile, or replayed by another.
-                return;
-            }
-            // Partner: the fence in `climb`. The match is written before, players are read after.
-            fence(Ordering::SeqCst);
+            lowered[end] = best;
+            end += 1;
+            at >>= MATCH_BITS;
+        }
+        if end == first {
+            return;
+        }
+        // Partner: the fence in `climb`. The matches are written before, players are read after.
+        fence(Ordering::SeqCst);
+        let mut at = match_of_first;
+        for (round, &best) in lowered.iter().enumerate().take(end).skip(first) {
             let again = self.best(round, at);
             if again > best {
                 // The player is there already; its matches, this one included, go up.
+                let cell = self.rounds[round].get_or_alloc(at);
                 cell.fetch_max(again.raw(), Ordering::AcqRel);
                 self.climb(round, at, again);
             }
             at >>= MATCH_BITS;
         }
+    }
+
+    /// Lowers a match that somebody of rank `gone` had won to the best of its players; to what, if
+    /// this thread did.
+    fn lower(&self, round: usize, at: u32, gone: Rank) -> Option<Rank> {
+        let cell = self.rounds[round].get(at)?;
+        // Won by somebody else: then those above were too, or are being replayed.
+        // Acquire: as in `best`.
+        let won = Rank::from_raw(cell.load(Ordering::Acquire));
+        if won != gone {
+            return None;
+        }
+        let best = self.best(round, at);
+        if best >= won {
+            return None;
+        }
+        // AcqRel: as in `climb`. If it fails: raised meanwhile, or replayed by another.
+        let lowered =
+            cell.compare_exchange(won.raw(), best.raw(), Ordering::AcqRel, Ordering::Relaxed);
+        lowered.is_ok().then_some(best)
     }
 }
 
@@ -244,21 +311,22 @@ fn place(slot: SlotNumber, round: usize) -> u32 {
     slot >> (round as u32 * MATCH_BITS)
 }
 
-/// The best of a match; among equals the first from `turn` on, else the first of all.
-fn winner(players: impl Iterator<Item = (u32, u64)>, turn: u32) -> Option<(u32, Rank)> {
-    let mut best: Option<(u32, Rank)> = None;
-    for (index, raw) in players {
-        let rank = Rank::from_raw(raw);
-        let better = match best {
-            None => rank != Rank::NOBODY,
-            Some((_, leader)) if rank != leader => rank > leader,
-            Some((leader, _)) => leader < turn && turn <= index,
-        };
-        if better {
-            best = Some((index, rank));
-        }
-    }
-    best
+/// Which players of a match have a rank: a bit for each.
+#[inline]
+fn equals(players: &[AtomicU64], rank: Rank) -> u32 {
+    let bit = |(player, cell): (usize, &AtomicU64)| {
+        // Acquire: as in `best`.
+        u32::from(cell.load(Ordering::Acquire) == rank.raw()) << player
+    };
+    players.iter().enumerate().map(bit).fold(0, |a, b| a | b)
+}
+
+/// The first of some players from one on, else the first of all.
+#[inline]
+fn choose(players: u32, from: u32) -> Option<u32> {
+    let behind = players & u32::MAX.checked_shl(from).unwrap_or(0);
+    let players = if behind != 0 { behind } else { players };
+    (players != 0).then_some(players.trailing_zeros())
 }
 
 #[cfg(all(test, not(loom)))]
