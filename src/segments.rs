@@ -207,6 +207,10 @@ mod memory {
 
     pub(super) fn allocate<T: super::Blank>(len: usize) -> NonNull<T> {
         let layout = layout::<T>(len);
+        if pages::are_wanted(layout.size()) {
+            let start = pages::map(layout.size());
+            return start.unwrap_or_else(|| handle_alloc_error(layout)).cast();
+        }
         // SAFETY: the layout is never empty (it has the two extra lines).
         let base = unsafe { alloc_zeroed(layout) };
         if base.is_null() {
@@ -226,12 +230,66 @@ mod memory {
     /// # Safety
     /// `start` came from `allocate::<T>(len)` and is not used again.
     pub(super) unsafe fn free<T>(start: NonNull<T>, len: usize) {
+        let layout = layout::<T>(len);
+        if pages::are_wanted(layout.size()) {
+            // SAFETY: the layout is a function of `T` and `len` alone, so `allocate` mapped it.
+            unsafe { pages::unmap(start.cast(), layout.size()) };
+            return;
+        }
         // SAFETY: `allocate` stored the allocation's address in the word before `start`, and the
-        // layout is a function of `T` and `len` alone.
+        // layout is as it was.
         unsafe {
             let base = start.as_ptr().cast::<*mut u8>().sub(1).read();
-            dealloc(base, layout::<T>(len));
+            dealloc(base, layout);
         }
+    }
+
+    /// Large segments come from the system, page by page on first touch. An allocator that had such
+    /// memory before hands it out again and clears all of it: milliseconds, for the one insert that
+    /// needed the segment. (A leak checker that knows only the allocator's memory does not look for
+    /// pointers there.)
+    #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
+    mod pages {
+        use std::ptr::{self, NonNull};
+
+        /// What glibc takes for large too, as long as nothing large was freed.
+        const LARGE: usize = 128 << 10;
+
+        pub(super) fn are_wanted(bytes: usize) -> bool {
+            bytes >= LARGE
+        }
+
+        pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: a new mapping wherever there is room touches nobody's memory.
+            let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+            (start != libc::MAP_FAILED).then(|| NonNull::new(start.cast()))?
+        }
+
+        /// # Safety
+        /// `start` came from `map(bytes)` and is not used again.
+        pub(super) unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
+            // SAFETY: the caller's word. It cannot fail for a whole mapping.
+            unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
+        }
+    }
+
+    #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(miri))))]
+    mod pages {
+        use std::ptr::NonNull;
+
+        pub(super) fn are_wanted(_: usize) -> bool {
+            false
+        }
+
+        pub(super) fn map(_: usize) -> Option<NonNull<u8>> {
+            None
+        }
+
+        /// # Safety
+        /// Never called.
+        pub(super) unsafe fn unmap(_: NonNull<u8>, _: usize) {}
     }
 }
 
