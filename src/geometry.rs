@@ -60,19 +60,21 @@ pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };
 /// Positions in a wheel level.
 pub(crate) const POSITIONS: u32 = 1 << DIGIT_BITS;
 
-/// Words of 64 bits in a page of a tick: 8 make a cache line.
-pub(crate) const PAGE_WORDS: u32 = if cfg!(loom) { 1 } else { 8 };
+/// Words of 64 bits in a page of a tick: 16 make two cache lines. With half as many, a page's pointer
+/// and what the allocator adds to it would be more than a third of its memory.
+pub(crate) const PAGE_WORDS: u32 = if cfg!(loom) { 1 } else { 1 << PAGE_WORD_BITS };
+
+const PAGE_WORD_BITS: u32 = 4;
 
 /// The first segment of a tick's page directory has `2^PAGE_FIRST_BITS` pointers: a quarter of a
-/// cache line for a shard of up to 1,024 slots.
+/// cache line for a shard of up to 2,048 slots.
 pub(crate) const PAGE_FIRST_BITS: u32 = if TINY { 0 } else { 1 };
 
 /// So many doubling segments reach every page.
 pub(crate) const PAGE_SEGMENTS: usize = if cfg!(loom) {
     1
 } else {
-    // A page covers 512 slots.
-    (NUMBER_BITS - 9 - PAGE_FIRST_BITS + 1) as usize
+    (NUMBER_BITS - (6 + PAGE_WORD_BITS) - PAGE_FIRST_BITS + 1) as usize
 };
 
 /// A match of the tournament has `2^MATCH_BITS` players: 8 make a cache line.

@@ -10,8 +10,7 @@ use crate::slab::SlotNumber;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::tally;
 
-/// Bits for 512 slots: one cache line.
-#[repr(align(64))]
+/// Bits for 1,024 slots. Not on a cache line's boundary: allocators pay for that with memory.
 struct Page([AtomicU64; PAGE_WORDS as usize]);
 
 /// Each word of a page is so many words of the due set.
