@@ -229,6 +229,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
 struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
     core: &'m Core<K, V>,
     index: usize,
+    shard: &'m Shard<K, V>,
     guard: &'m mut Guard,
     marked: Vec<Event>,
     removed: usize,
@@ -241,6 +242,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         Self {
             core,
             index,
+            shard: &core.shards[index],
             guard,
             marked: Vec::new(),
             removed: 0,
@@ -248,13 +250,9 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         }
     }
 
-    fn shard(&self) -> &'m Shard<K, V> {
-        &self.core.shards[self.index]
-    }
-
     /// Looks at a slot that a hint names, and removes its entry if that has expired.
     fn look(&mut self, number: SlotNumber, at: Moment) -> Look {
-        let shard = self.shard();
+        let shard = self.shard;
         let Some(slot) = shard.live(number) else {
             // Removed, or not published yet: then its inserter hints it when it has.
             return Look::Finished;
@@ -288,7 +286,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
 
     /// Removes the entry of a slot if there is one.
     fn clear(&mut self, number: SlotNumber) {
-        if let Some(slot) = self.shard().live(number) {
+        if let Some(slot) = self.shard.live(number) {
             if Table::mark(slot) {
                 // Closes the word, and sends it by the flushed lane.
                 while slot
@@ -317,7 +315,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         if self.marked.is_empty() {
             return;
         }
-        let shard = self.shard();
+        let shard = self.shard;
         self.core.permits.give(self.index, self.marked.len() as u64);
         for event in &self.marked {
             shard.table.prefetch(shard.slab.slot(event.slot).hash());
@@ -332,8 +330,10 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
                     Origin::Single => shard.slab.retire(number, self.guard),
                 }
             });
-            shard.counters.removed(event.reason, 1);
         }
+        // All for one reason: a batch belongs to a flush or to a clear.
+        let reason = self.marked[0].reason;
+        shard.counters.removed(reason, self.marked.len() as u64);
         shard.slab.retire_chain(chain, self.guard);
         self.core.deliver(&self.marked, self.guard);
         self.marked.clear();

@@ -31,6 +31,7 @@ use equivalent::Equivalent;
 
 use self::core::Core;
 use crate::reclaim::{self, Guard};
+use crate::sync::Padded;
 use crate::time::Timestamp;
 
 /// A concurrent map whose entries expire exactly, whose reads take no lock, and whose flush blocks
@@ -66,7 +67,9 @@ use crate::time::Timestamp;
 /// What one thread did before it inserted happens before what another does after it got, took or
 /// removed that entry.
 pub struct ExpiringMap<K: Send + Sync + 'static, V: Send + Sync + 'static, S = DefaultHashBuilder> {
-    core: Core<K, V>,
+    // Padded, so that nothing a neighbour writes shares a line with what every operation reads: a map
+    // may lie on the stack of a thread that flushes it with others' help.
+    core: Padded<Core<K, V>>,
     hasher: S,
 }
 
@@ -91,6 +94,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> ExpiringMap<K, V> {
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S> {
     fn from_parts(core: Core<K, V>, hasher: S) -> Self {
+        let core = Padded(core);
         Self { core, hasher }
     }
 

@@ -48,7 +48,10 @@ impl Helpers {
             spawn: Some(Box::new(|wanted, task| {
                 // The pool is built at first use, which fails where threads cannot be started.
                 contain(|| {
-                    for _ in 0..wanted.min(rayon_core::current_num_threads()) {
+                    // The caller works too. One thread more than there are processors would be
+                    // stopped while it is pinned, and hold back what all of them retire.
+                    let most = rayon_core::current_num_threads() - 1;
+                    for _ in 0..wanted.min(most) {
                         rayon_core::spawn(task());
                     }
                 });
