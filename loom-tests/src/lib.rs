@@ -156,6 +156,11 @@ impl Watched {
         self.put(0, 1, deadline, tick(0));
         assert_eq!(self.take(0, tick(0)), Some(1));
         assert_eq!(self.map.reclaim(), 0);
+        self.forget_who_left();
+    }
+
+    /// As if nobody had left so far.
+    pub fn forget_who_left(&self) {
         self.left.lock().expect("no panics").clear();
     }
 
