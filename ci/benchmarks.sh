@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Measures everything that BENCHMARKS.md shows, and writes its tables and pictures. Takes half an
+# hour, and wants the machine for itself.
+#   ci/benchmarks.sh --quick    fewer pairs and repetitions, a third of the time
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+quick=("$@")
+measured=${CARGO_TARGET_DIR:-$PWD/target}/measured
+mkdir -p "$measured"
+bench() {
+    cargo bench --package sessionwheel-bench --features openssl --bench "$@"
+}
+
+bench ratios -- --json "${quick[@]}" | tee "$measured/ratios.json"
+bench stall -- --json --quick --share 50 | tee "$measured/stall.json"
+bench report -- --ratios "$measured/ratios.json" --stall "$measured/stall.json"
