@@ -315,7 +315,7 @@ mod memory {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::sync::atomic::AtomicU32;
+    use crate::sync::atomic::{AtomicU32, AtomicU64};
 
     #[test]
     fn every_index_has_a_place_of_its_own() {
@@ -352,6 +352,19 @@ mod tests {
             let element = array.get_or_alloc(start);
             assert_eq!(std::ptr::from_ref(element).addr() % 64, 0);
             assert_eq!(element.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn large_segments_are_blank_however_often_there_was_one() {
+        // Half a megabyte: mapped, where that is done.
+        for _ in 0..3 {
+            let array = Segments::<AtomicU64, 16, 2>::new();
+            let elements = [0, 1, 4_095, 65_535].map(|i| array.get_or_alloc(i));
+            assert_eq!(std::ptr::from_ref(elements[0]).addr() % 64, 0);
+            for element in elements {
+                assert_eq!(element.swap(u64::MAX, Ordering::Relaxed), 0);
+            }
         }
     }
 

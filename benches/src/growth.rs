@@ -105,7 +105,7 @@ mod tests {
         let Growth { most, sum, .. } = growth;
         assert!(sum.touched.slots >= n && sum.touched.lines >= n && most.touched.slots > 8);
         assert!(sum.segments.slots >= 16 * 8 && sum.segments.lines >= 16 * 8);
-        assert!(sum.pages >= n / 512);
+        assert!(sum.pages >= n / 1_024);
         assert!(growth.touched <= TOUCHED, "touched: {}", growth.touched);
         assert!(growth.segments <= ALLOCATED, "{most:?}");
         assert!(most.pages <= ALLOCATED, "{most:?}");
