@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Measures everything that BENCHMARKS.md shows, and writes its tables and pictures. Takes half an
-# hour, and wants the machine for itself.
-#   ci/benchmarks.sh --quick    fewer pairs and repetitions, a third of the time
+# Measures everything that BENCHMARKS.md shows, and writes its tables and pictures. Wants the
+# machine for itself.
+#   ci/benchmarks.sh --quick    fewer pairs in the ratios
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn every_item_is_done_once_with_help() {
         let threads = Helpers::custom(3, |task| {
-            std::thread::spawn(task);
+            thread::spawn(task);
         });
         for _ in 0..200 {
             assert_eq!(squares(&threads, 40), (0..40).map(|i| i * i).sum());
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_panicking_item_is_waited_for() {
         let threads = Helpers::custom(2, |task| {
-            std::thread::spawn(task);
+            thread::spawn(task);
         });
         let items: Vec<usize> = (0..16).collect();
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
