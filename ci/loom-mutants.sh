@@ -147,14 +147,14 @@ mutants() {
         mutant M6 "hinted before the life word says linked" sweep/insert_against_sweep
     fi
     if wanted M12; then
-        swap src/slab/lane.rs 'guard.defer(move || slab.ripen(Origin::Single, first))' \
-            'slab.ripen(Origin::Single, first)'
+        swap src/slab/lane.rs 'guard.defer(move || slab.ripen(origin, first, last))' \
+            'slab.ripen(origin, first, last)'
         mutant M12 "recycled without waiting for guards" \
             take/get_against_take_and_reclaim
     fi
     if wanted M12b; then
-        swap src/slab/lane.rs 'guard.defer(move || slab.ripen(Origin::Single, first))' \
-            'slab.ripen(Origin::Single, first)'
+        swap src/slab/lane.rs 'guard.defer(move || slab.ripen(origin, first, last))' \
+            'slab.ripen(origin, first, last)'
         mutant M12b "slot reused under a sweep's guard" sweep/sweep_against_reuse
     fi
 

@@ -221,7 +221,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     fn recycle_ripe(&self, origin: Origin) {
-        while self.slab.recycle_batch(origin, usize::MAX) != 0 {}
+        while self.slab.recycle(origin) != 0 {}
     }
 }
 

@@ -10,9 +10,6 @@ use crate::sync::yield_now;
 use crate::table::{Search, Table};
 use crate::time::Timestamp;
 
-/// An insert recycles at most so many singly retired slots.
-const RECYCLE: usize = 2;
-
 /// So often an insert that finds no slot drives reclamation before it is refused.
 const ROUNDS: usize = 8;
 
@@ -148,19 +145,22 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     /// A slot for a new entry.
     #[inline]
     fn take_slot(&self, guard: &mut Guard) -> Option<Held<'_, K, V>> {
-        if let Some(held) = self.slab.take_free() {
+        if let Some(held) = self.take_used_slot() {
             return Some(held);
         }
         self.take_slot_slowly(guard)
     }
 
+    /// That of an entry that has left, if one is ripe: so what leaves is dropped as soon as others
+    /// come, and no reserve of free slots delays it.
+    #[inline]
+    fn take_used_slot(&self) -> Option<Held<'_, K, V>> {
+        let ripe = self.slab.take_ripe(Origin::Single);
+        ripe.or_else(|| self.slab.take_free())
+    }
+
     #[cold]
     fn take_slot_slowly(&self, guard: &mut Guard) -> Option<Held<'_, K, V>> {
-        if self.slab.recycle_batch(Origin::Single, RECYCLE) != 0 {
-            if let Some(held) = self.slab.take_free() {
-                return Some(held);
-            }
-        }
         if let Some(held) = self.slab.take_fresh() {
             self.table.grow_for(&self.slab, held.number());
             return Some(held);
@@ -173,11 +173,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             self.slab.seal(Origin::Flushed, guard);
             guard.flush();
             guard.refresh();
-            if self.slab.recycle_batch(Origin::Single, usize::MAX) == 0 {
-                let strays = self.slab.recycle_batch(Origin::Flushed, usize::MAX);
-                self.counters.strays(strays);
+            if let Some(held) = self.take_used_slot() {
+                return Some(held);
             }
-            if let Some(held) = self.slab.take_free() {
+            if let Some(held) = self.slab.take_ripe(Origin::Flushed) {
+                self.counters.stray();
                 return Some(held);
             }
         }

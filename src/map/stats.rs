@@ -35,8 +35,8 @@ impl Counters {
         self.0.full.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn strays(&self, n: usize) {
-        self.0.strays.fetch_add(n as u64, Relaxed);
+    pub(super) fn stray(&self) {
+        self.0.strays.fetch_add(1, Relaxed);
     }
 
     pub(super) fn listener_panic(&self) {

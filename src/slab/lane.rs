@@ -1,32 +1,38 @@
 //! How removed entries come back: pending stacks, batches and limbos.
 //!
 //! ```text
-//!  take, evict, replace ──push──▶ pending ──32, or a sweep──▶ batch ┐ deferred until
-//!  sweep ─────────────────── its own chain ─────────────────▶ batch ┘ the epoch passed
+//!  take, evict, replace ──push──▶ pending ──32, or a sweep──▶ chain ┐ deferred until
+//!  sweep ──────────────────── its own chain ──────────────────────▶ ┘ the epoch passed
 //!                                                               │
-//!                free list ◀── recycle (drop, wipe) ◀── limbo ◀─┘
+//!            a new entry ◀── one, for an insert (drop, wipe) ◀──┤
+//!              free list ◀── all, for a flush (drop, wipe) ◀── limbo
 //! ```
 //!
 //! There are two lanes. What a flush removed (its deadline word says so) goes by *flushed* and is
-//! recycled by flushes; everything else by *single*, of which inserts recycle a little each. So
-//! the destructors of flushed sessions run on threads that flush.
+//! recycled by flushes; everything else by *single*, from which an insert takes the slot it needs.
+//! So the destructors of flushed sessions run on threads that flush, and what leaves one by one is
+//! dropped by who comes in its place, one for one.
 //!
 //! Ground rules:
-//! - Slots in a lane are chained by their life words. A slot in a *limbo* is unreachable, so its
-//!   link word is free to chain batches.
-//! - A deferred closure holds the slab and one number: small enough to be stored inline, and it
-//!   keeps the slots' memory alive if it runs after the map is gone.
+//! - Slots in a lane are chained by their life words. The last of a chain that has come to a *limbo*
+//!   leads on by its link word, which nobody else needs there.
+//! - A deferred closure holds the slab and two numbers: small enough to be stored inline, and it
+//!   keeps the slots' memory alive if it runs after the map is gone. It writes no life word: whoever
+//!   clears the slab meanwhile writes those.
 
 use std::mem;
 
-use super::{Body, Deadline, Life, Slab, Slot, SlotNumber, stamped};
+use super::{Body, Deadline, Held, Life, Slab, Slot, SlotNumber, stamped};
 use crate::inside::Inside;
 use crate::reclaim::Guard;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// So many singly retired slots make a batch: one deferred closure, one collection attempt.
+/// So many singly retired slots make a chain: one deferred closure, one collection attempt.
 const SEAL_AT: u64 = 32;
+
+/// After so many slots, who recycles all of them lets others have those.
+const SHARE_EVERY: u64 = 256;
 
 /// Which lane a removed slot goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +44,7 @@ pub(crate) enum Origin {
 pub(super) struct Lane {
     /// Unlinked slots not deferred yet: count and first slot.
     pending: AtomicU64,
-    /// Ripe batches: stamp and first slot of the first batch.
+    /// Ripe slots: stamp and first slot.
     limbo: AtomicU64,
     /// Slots retired so far; modulo 2^64.
     retired: AtomicU64,
@@ -149,8 +155,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         if first == 0 {
             return false;
         }
-        let first = self.in_address_order(first);
-        self.defer(origin, first, guard);
+        let (first, last) = self.in_address_order(first);
+        self.defer(origin, first, last, guard);
         true
     }
 
@@ -158,25 +164,21 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
     pub(crate) fn retire_chain(self: &Arc<Self>, chain: Chain, guard: &Guard) {
         if chain.first != 0 {
             self.flushed.retired.fetch_add(chain.len, Ordering::Release);
-            self.defer(Origin::Flushed, chain.first, guard);
+            self.defer(Origin::Flushed, chain.first, chain.last, guard);
         }
     }
 
-    fn defer(self: &Arc<Self>, origin: Origin, first: SlotNumber, guard: &Guard) {
+    fn defer(self: &Arc<Self>, origin: Origin, first: SlotNumber, last: SlotNumber, guard: &Guard) {
         let slab = Arc::clone(self);
-        // Two closures, so that each captures two words: three are stored inline, more are boxed.
-        match origin {
-            Origin::Flushed => guard.defer(move || slab.ripen(Origin::Flushed, first)),
-            Origin::Single => guard.defer(move || slab.ripen(Origin::Single, first)),
-        }
+        guard.defer(move || slab.ripen(origin, first, last));
         guard.flush();
     }
 
     /// Rebuilds a chain so that slots born together come back together. Sorts run by run: the chain
     /// is one run long unless several threads have met here.
-    fn in_address_order(&self, first: SlotNumber) -> SlotNumber {
+    fn in_address_order(&self, first: SlotNumber) -> (SlotNumber, SlotNumber) {
         let mut run = [0; SEAL_AT as usize];
-        let mut sorted = 0;
+        let (mut sorted, mut last) = (0, 0);
         let mut next = first;
         while next != 0 {
             let mut len = 0;
@@ -186,6 +188,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
                 next = Life::from_raw(self.slot(next).life.load(Ordering::Relaxed)).next();
             }
             run[..len].sort_unstable();
+            if last == 0 {
+                last = run[len - 1];
+            }
             for &number in run[..len].iter().rev() {
                 let slot = self.slot(number);
                 slot.life
@@ -193,22 +198,21 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
                 sorted = number;
             }
         }
-        sorted
+        (sorted, last)
     }
 
-    /// The epoch has passed: a batch goes on its limbo. Also runs after the map is gone, when it
+    /// The epoch has passed: a chain goes on its limbo. Also runs after the map is gone, when it
     /// touches header words only.
-    fn ripen(&self, origin: Origin, first: SlotNumber) {
+    fn ripen(&self, origin: Origin, first: SlotNumber, last: SlotNumber) {
         let lane = self.lane(origin);
-        let slot = self.slot(first);
+        let last = self.slot(last);
         let mut head = lane.limbo.load(Ordering::Relaxed);
         loop {
-            // The link of an unreachable slot chains batches; 0 ends the chain.
-            slot.link.store(head as u32, Ordering::Relaxed);
+            last.link.store(head as u32, Ordering::Relaxed);
             match lane.limbo.compare_exchange_weak(
                 head,
                 stamped(head, u64::from(first)),
-                // Release: partner of the Acquire in `take_batch`.
+                // Release: partner of the Acquire in `leave_limbo`.
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
@@ -218,9 +222,19 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         }
     }
 
-    fn take_batch(&self, origin: Origin) -> Option<SlotNumber> {
+    /// Who follows a slot in its limbo (0: nobody). Nonsense if it is there no more.
+    fn behind(&self, number: SlotNumber) -> SlotNumber {
+        let slot = self.slot(number);
+        match Life::from_raw(slot.life.load(Ordering::Relaxed)).number() {
+            0 => slot.link.load(Ordering::Relaxed),
+            next => next,
+        }
+    }
+
+    /// Takes the first slot off a limbo, or all of them.
+    fn leave_limbo(&self, origin: Origin, all: bool) -> Option<SlotNumber> {
         let lane = self.lane(origin);
-        // Acquire: partner of the Release in `ripen`: chain and links are as the closure left
+        // Acquire: partner of the Release in `ripen`: chains and links are as the closures left
         // them, and what readers did before they unpinned has happened.
         let mut head = lane.limbo.load(Ordering::Acquire);
         loop {
@@ -228,11 +242,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
             if first == 0 {
                 return None;
             }
-            // Relaxed: if stale, the stamp has moved and the CAS fails.
-            let next = self.slot(first).link.load(Ordering::Relaxed);
+            // If this is stale, the stamp has moved and the CAS fails.
+            let rest = if all { 0 } else { self.behind(first) };
             match lane.limbo.compare_exchange_weak(
                 head,
-                stamped(head, u64::from(next)),
+                stamped(head, u64::from(rest)),
                 Ordering::Acquire,
                 Ordering::Acquire,
             ) {
@@ -242,48 +256,63 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         }
     }
 
-    /// Takes one ripe batch and recycles up to `most` of its slots; the rest goes back to the
-    /// limbo. How many were recycled: none inside a value's Drop that this was called for, else a
-    /// Drop that flushes would go one level deeper for each batch.
-    pub(crate) fn recycle_batch(&self, origin: Origin, most: usize) -> usize {
-        // Relaxed: a batch that is not seen yet is for the next call.
+    /// Whether something may be ripe, and values may be dropped here: not inside a value's Drop that
+    /// this was called for, else a Drop that flushes would go one level deeper for each slot.
+    fn recycling(&self, origin: Origin) -> Option<Option<Inside>> {
+        // Relaxed: a slot that is not seen yet is for the next call.
         if self.lane(origin).limbo.load(Ordering::Relaxed) as u32 == 0 {
-            return 0;
-        }
-        let _inside = if mem::needs_drop::<Body<K, V>>() {
-            let Some(inside) = Inside::enter(&self.map) else {
-                return 0;
-            };
-            Some(inside)
-        } else {
             None
-        };
-        let Some(first) = self.take_batch(origin) else {
+        } else if mem::needs_drop::<Body<K, V>>() {
+            Inside::enter(&self.map).map(Some)
+        } else {
+            Some(None)
+        }
+    }
+
+    /// A ripe slot for a new entry; what was in it is dropped.
+    #[inline]
+    pub(crate) fn take_ripe(self: &Arc<Self>, origin: Origin) -> Option<Held<'_, K, V>> {
+        let _inside = self.recycling(origin)?;
+        let number = self.leave_limbo(origin, false)?;
+        // SAFETY: it came off a limbo, so the epoch has passed since it was unlinked and we alone
+        // have it. Every slot in a limbo has its body.
+        unsafe { self.drop_body(self.slot(number)) };
+        self.count_recycled(origin, 1);
+        Some(self.hold(number))
+    }
+
+    /// Drops what is ripe in a lane; the slots are free then. How many.
+    pub(crate) fn recycle(&self, origin: Origin) -> u64 {
+        let Some(_inside) = self.recycling(origin) else {
             return 0;
         };
-        let mut number = first;
+        let mut next = self.leave_limbo(origin, true).unwrap_or(0);
         let mut done = 0;
-        let last = loop {
-            let slot = self.slot(number);
-            let next = Life::from_raw(slot.life.load(Ordering::Relaxed)).next();
-            // SAFETY: it came off a limbo, so the epoch has passed since it was unlinked and we
-            // alone have it. Every slot in a limbo has its body.
-            unsafe { self.drop_body(slot) };
-            done += 1;
-            if next == 0 || done == most {
-                if next != 0 {
-                    self.ripen(origin, next);
+        while next != 0 {
+            let (first, mut len) = (next, 0);
+            loop {
+                let number = next;
+                let slot = self.slot(number);
+                next = self.behind(number);
+                // SAFETY: as in `take_ripe`.
+                unsafe { self.drop_body(slot) };
+                len += 1;
+                if next == 0 || len == SHARE_EVERY {
+                    self.put_free_chain(first, number);
+                    break;
                 }
-                break number;
+                // Free, and chained to the one behind it.
+                slot.life.store(Life::free(next).raw(), Ordering::Relaxed);
             }
-            // Free, and chained to the one behind it.
-            slot.life.store(Life::free(next).raw(), Ordering::Relaxed);
-            number = next;
-        };
-        self.put_free_chain(first, last);
+            self.count_recycled(origin, len);
+            done += len;
+        }
+        done
+    }
+
+    fn count_recycled(&self, origin: Origin, slots: u64) {
         // Release: partner of the Acquire in `Lane::garbage`.
         let lane = self.lane(origin);
-        lane.recycled.fetch_add(done as u64, Ordering::Release);
-        done
+        lane.recycled.fetch_add(slots, Ordering::Release);
     }
 }

@@ -3,7 +3,7 @@
 use super::link::SlotNumber;
 
 /// *free* (chained in the free list) → *held* by one inserter → *linked* → *retired* (chained in
-/// a pending stack, a batch or a limbo) → recycled: *free* again.
+/// a pending stack, and then in a limbo) → recycled: *held* or *free* again.
 ///
 /// One bit says whether the body (key and value) is there, so that dropping the whole slab knows
 /// which bodies to drop whatever state it finds.
@@ -53,7 +53,13 @@ impl Life {
             self.0 & Self::STATE == 0,
             "a held or linked slot is in no chain"
         );
-        self.0 & !Self::BODY
+        self.number()
+    }
+
+    /// The same, or nonsense if the slot is in another state.
+    #[inline]
+    pub(crate) fn number(self) -> SlotNumber {
+        self.0 & !(Self::BODY | Self::STATE)
     }
 }
 

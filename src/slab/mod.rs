@@ -250,7 +250,7 @@ impl<K, V> Slab<K, V> {
             // Relaxed: if this is stale, the stamp has moved and the CAS fails.
             let life = Life::from_raw(slot.life.load(Ordering::Relaxed));
             // A slot that was taken meanwhile may be in any state; its link is then not used.
-            let next = u64::from(life.raw() & ((1 << crate::geometry::NUMBER_BITS) - 1));
+            let next = u64::from(life.number());
             match self.free.compare_exchange_weak(
                 head,
                 stamped(head, next),
