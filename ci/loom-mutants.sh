@@ -157,6 +157,21 @@ mutants() {
             'slab.ripen(origin, first, last)'
         mutant M12b "slot reused under a sweep's guard" sweep/sweep_against_reuse
     fi
+    if wanted L1; then
+        swap src/slab/mod.rs '((old >> 32).wrapping_add(1) << 32)' '((old >> 32).wrapping_add(0) << 32)'
+        mutant L1 "a slot that comes back to a limbo is taken for never gone" \
+            slab/enter_against_coming_back
+    fi
+    if wanted L2; then
+        swap src/slab/lane.rs 'last.link.store(head as u32, Ordering::Relaxed);' \
+            'last.life.store(Life::retired(head as u32).raw(), Ordering::Relaxed);'
+        mutant L2 "a closure says that a body is there which is dropped" slab/clear_against_ripening
+    fi
+    if wanted L3; then
+        swap src/slab/lane.rs 'let rest = if all { 0 } else { self.behind(first) };' \
+            'let rest = if all { 0 } else { Life::from_raw(self.slot(first).life.load(Ordering::Relaxed)).number() };'
+        mutant L3 "what ripened before is forgotten" slab/enter_against_enter_and_ripening
+    fi
 
     # One owner.
     if wanted M7; then

@@ -2,7 +2,9 @@
 //! the crate's interface; only there under `--cfg loom` and `--cfg fuzzing`.
 #![allow(missing_docs, missing_debug_implementations)]
 
-use crate::slab::{Deadline, Moment};
+use crate::inside::Name;
+use crate::slab::{self, Deadline, Exclusive, Moment, Origin};
+use crate::sync::Arc;
 use crate::tournament::{self, Rank};
 use crate::wheel::{self, Look};
 use crate::{Guard, Timestamp};
@@ -90,5 +92,53 @@ impl Tournament {
 
     pub fn first(&self) -> Option<u32> {
         self.0.first().map(|(slot, _)| slot)
+    }
+}
+
+/// The slots of a shard by themselves, with values and no keys.
+pub struct Slab<V>(Arc<slab::Slab<(), V>>);
+
+impl<V: Send + Sync + 'static> Slab<V> {
+    pub fn new(limit: u32) -> Self {
+        Self(Arc::new(slab::Slab::new(limit, Name::new())))
+    }
+
+    /// Moves a value into a slot, as an insert looks for one.
+    pub fn enter(&self, value: V) -> Option<u32> {
+        let slab = &self.0;
+        let ripe = slab.take_ripe(Origin::Single);
+        let held = ripe.or_else(|| slab.take_free());
+        let held = held.or_else(|| slab.take_fresh())?;
+        let filled = held.fill(0, Deadline::new(Timestamp::NEVER), (), value);
+        let number = filled.number();
+        filled.release();
+        assert!(slab.slot(number).publish(), "nobody has removed it");
+        Some(number)
+    }
+
+    /// Retires slots, as one chain.
+    pub fn leave(&self, numbers: &[u32], guard: &Guard) {
+        for &number in numbers {
+            self.0.retire(number, guard);
+        }
+        self.0.seal(Origin::Single, guard);
+    }
+
+    /// What a flush does with what is ripe.
+    pub fn recycle(&self) -> u64 {
+        self.0.recycle(Origin::Single)
+    }
+
+    pub fn garbage(&self) -> u64 {
+        self.0.garbage()
+    }
+
+    /// What a map does when it is dropped.
+    ///
+    /// # Safety
+    /// Nobody else uses the slab; closures may be pending.
+    pub unsafe fn clear(&self) {
+        // SAFETY: the caller's.
+        self.0.clear_exclusive(&mut unsafe { Exclusive::new() });
     }
 }

@@ -1,0 +1,148 @@
+//! The slots by themselves: each has one owner at a time, and each value is dropped once.
+#![cfg(loom)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use loom::thread;
+use sessionwheel::internals::Slab;
+use sessionwheel::pin;
+use sessionwheel_loom_tests::check;
+
+/// A value that is counted when it is dropped, not by loom: it belongs to what is asserted.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+struct Model {
+    slab: Slab<Counted>,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl Model {
+    /// Slots `1..=used`, each with a value.
+    fn new(used: u32) -> Arc<Self> {
+        let model = Self {
+            slab: Slab::new(used),
+            dropped: Arc::default(),
+        };
+        for _ in 0..used {
+            model.enter();
+        }
+        Arc::new(model)
+    }
+
+    fn enter(&self) -> Option<u32> {
+        self.slab.enter(Counted(Arc::clone(&self.dropped)))
+    }
+
+    /// Retires as one chain, which ripens as soon as nobody is pinned.
+    fn leave(&self, numbers: &[u32]) {
+        self.slab.leave(numbers, &pin());
+    }
+
+    fn dropped(&self) -> usize {
+        self.dropped.load(Relaxed)
+    }
+}
+
+/// `other` beside `here`; what they return.
+fn beside<T: Send + 'static, U>(
+    model: &Arc<Model>,
+    other: impl FnOnce(&Model) -> T + Send + 'static,
+    here: impl FnOnce(&Model) -> U,
+) -> (T, U) {
+    let theirs = Arc::clone(model);
+    let other = thread::spawn(move || other(&theirs));
+    let here = here(model);
+    (other.join().expect("no panics"), here)
+}
+
+/// At stake: two who need a slot beside a third whose chain ripens get three different ones, and
+/// drop one value each.
+#[test]
+fn enter_against_enter_and_ripening() {
+    check("enter_against_enter_and_ripening", 3, || {
+        let model = Model::new(3);
+        model.leave(&[1, 2]);
+        let third = Arc::clone(&model);
+        let third = thread::spawn(move || third.leave(&[3]));
+        let (one, two) = beside(&model, Model::enter, Model::enter);
+        third.join().unwrap();
+        let mut all = [one, two, model.enter()];
+        all.sort_unstable();
+        assert_eq!(all, [Some(1), Some(2), Some(3)]);
+        assert_eq!((model.dropped(), model.slab.garbage()), (3, 0));
+    });
+}
+
+/// At stake: a slot that was taken, let go and has come back is the first again, but who comes next
+/// is another. Who had read that before must read again.
+#[test]
+fn enter_against_coming_back() {
+    check("enter_against_coming_back", 5, || {
+        let model = Model::new(2);
+        model.leave(&[1, 2]);
+        let back = |model: &Model| {
+            let first = model.enter();
+            let second = model.enter();
+            if let Some(first) = first {
+                model.leave(&[first]);
+            }
+            second
+        };
+        let (kept, other) = beside(&model, back, Model::enter);
+        let last = model.enter();
+        let mut all: Vec<u32> = [kept, other, last].into_iter().flatten().collect();
+        all.sort_unstable();
+        assert_eq!(all, [1, 2], "{kept:?} {other:?} {last:?}");
+        assert_eq!(model.slab.garbage(), 0);
+    });
+}
+
+/// At stake: a flush that recycles everything beside an insert that takes one.
+#[test]
+fn enter_against_recycle() {
+    check("enter_against_recycle", 5, || {
+        let model = Model::new(3);
+        model.leave(&[1, 2]);
+        model.leave(&[3]);
+        let (one, recycled) = beside(&model, Model::enter, |model| model.slab.recycle());
+        assert!(recycled >= 2, "all but the one that was taken");
+        // None, if it came between: all off the limbo, and not free yet.
+        let missing = usize::from(one.is_none());
+        let more = (0..2 + missing).map(|_| model.enter());
+        let mut all: Vec<Option<u32>> = more.chain(one.map(Some)).collect();
+        all.sort_unstable();
+        assert_eq!(all, [Some(1), Some(2), Some(3)]);
+    });
+}
+
+/// At stake: a chain ripens on another thread while a map that is being dropped drops all values.
+/// Each is dropped once, though the slab is cleared again when the closure lets go of it.
+#[test]
+fn clear_against_ripening() {
+    check("clear_against_ripening", 3, || {
+        let model = Model::new(4);
+        let guard = pin();
+        for chain in [[1, 2], [3, 4]] {
+            model.slab.leave(&chain, &guard);
+        }
+        // Another map's: whoever retires there runs what is pending here.
+        let elsewhere = [Model::new(1), Model::new(1)];
+        let others = elsewhere.map(|other| thread::spawn(move || other.leave(&[1])));
+        drop(guard);
+        let dropped = Arc::clone(&model.dropped);
+        // SAFETY: the others have at most the closures.
+        unsafe { model.slab.clear() };
+        for other in others {
+            other.join().unwrap();
+        }
+        drop(model);
+        assert_eq!(dropped.load(Relaxed), 4);
+    });
+}
