@@ -96,7 +96,7 @@ wanted() {
 mutants() {
     local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs flush=src/map/flush.rs read=src/map/read.rs
     local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
-    local table=src/table/mod.rs line=src/table/line.rs matches=src/table/matches.rs
+    local table=src/table/mod.rs line=src/table/line.rs
 
     # Hint against open.
     if wanted M1; then
@@ -275,13 +275,8 @@ mutants() {
     if wanted T7; then
         swap $line 'Word::from_raw(self.words[at].load(Ordering::Acquire))' \
             'Word::from_raw(self.words[at].load(Ordering::Relaxed))'
-        mutant T7 "a word followed that was read by a relaxed load" take/get_against_replace
-    fi
-    if wanted T7b; then
-        swap $matches 'word.load(crate::sync::atomic::Ordering::Acquire)' \
-            'word.load(crate::sync::atomic::Ordering::Relaxed)'
-        mutant T7b "words compared that were read by relaxed loads" \
-            table/insert_into_a_used_word_against_lookup table/split_against_lookup
+        mutant T7 "words compared and followed that were read by relaxed loads" \
+            take/get_against_replace table/insert_into_a_used_word_against_lookup
     fi
     if wanted T8; then
         swap $line 'Head::from_raw(self.head.load(Ordering::Acquire))' \

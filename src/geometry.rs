@@ -19,11 +19,11 @@ pub(crate) const MAX_SLOTS: u32 = if cfg!(loom) {
 /// The first segment of slots has `2^FIRST_BITS` elements.
 pub(crate) const FIRST_BITS: u32 = if TINY { 2 } else { 6 };
 
-/// So many doubling segments reach every number.
+/// Doubling segments below this reach every number.
 pub(crate) const SEGMENTS: usize = if cfg!(loom) {
-    3
+    5
 } else {
-    (NUMBER_BITS - FIRST_BITS + 1) as usize
+    (NUMBER_BITS + 1) as usize
 };
 
 /// Words in a line of the table: with the head they fill 64 bytes.
@@ -51,8 +51,13 @@ pub(crate) const LINE_BITS: u32 = if cfg!(loom) { 3 } else { NUMBER_BITS - 1 };
 /// The first segment of lines has `2^LINE_FIRST_BITS` of them.
 pub(crate) const LINE_FIRST_BITS: u32 = if TINY { 1 } else { 2 };
 
-/// So many doubling segments reach every line.
-pub(crate) const LINE_SEGMENTS: usize = (LINE_BITS - LINE_FIRST_BITS + 1) as usize;
+/// Doubling segments below this reach every line, and whatever 32 bits are taken for the number of
+/// one: then there is nothing to check.
+pub(crate) const LINE_SEGMENTS: usize = if cfg!(loom) {
+    (LINE_BITS + 1) as usize
+} else {
+    (u32::BITS + 1) as usize
+};
 
 /// One digit of a tick: a wheel level has `2^DIGIT_BITS` positions.
 pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };
@@ -70,11 +75,11 @@ const PAGE_WORD_BITS: u32 = 4;
 /// cache line for a shard of up to 2,048 slots.
 pub(crate) const PAGE_FIRST_BITS: u32 = if TINY { 0 } else { 1 };
 
-/// So many doubling segments reach every page.
+/// Doubling segments below this reach every page.
 pub(crate) const PAGE_SEGMENTS: usize = if cfg!(loom) {
     1
 } else {
-    (NUMBER_BITS - (6 + PAGE_WORD_BITS) - PAGE_FIRST_BITS + 1) as usize
+    (NUMBER_BITS - (6 + PAGE_WORD_BITS) + 1) as usize
 };
 
 /// A match of the tournament has `2^MATCH_BITS` players: 8 make a cache line.

@@ -47,12 +47,13 @@ unsafe impl<T> Blank for AtomicPtr<T> {
     }
 }
 
-/// Elements `0 .. (2^COUNT - 1) * 2^FIRST_BITS`; segment `k` holds `2^(FIRST_BITS + k)` of them.
-pub(crate) struct Segments<T, const FIRST_BITS: u32, const COUNT: usize> {
-    segments: [AtomicPtr<T>; COUNT],
+/// Elements `0 .. 2^END - 2^FIRST`; segment `k` from `FIRST` to below `END` holds `2^k` of them.
+pub(crate) struct Segments<T, const FIRST: u32, const END: usize> {
+    /// Those before the first are never there: so the place of an element takes one step less.
+    segments: [AtomicPtr<T>; END],
 }
 
-impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS, COUNT> {
+impl<T: Blank, const FIRST: u32, const END: usize> Segments<T, FIRST, END> {
     pub(crate) fn new() -> Self {
         Self {
             segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
@@ -61,14 +62,14 @@ impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS
 
     #[inline]
     fn place(index: u32) -> (usize, usize) {
-        let shifted = u64::from(index) + (1 << FIRST_BITS);
-        let top = shifted.ilog2();
+        let shifted = u64::from(index) + (1 << FIRST);
+        let segment = shifted.ilog2();
         // By XOR: one instruction clears that bit.
-        ((top - FIRST_BITS) as usize, (shifted ^ (1 << top)) as usize)
+        (segment as usize, (shifted ^ (1 << segment)) as usize)
     }
 
     const fn len_of(segment: usize) -> usize {
-        1 << (FIRST_BITS as usize + segment)
+        1 << segment
     }
 
     /// The element, if its segment has been allocated.
@@ -127,7 +128,7 @@ impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS
     /// The elements from `from` on whose segments have been allocated, with their numbers.
     pub(crate) fn allocated(&self, from: u32) -> impl Iterator<Item = (u32, &T)> {
         let (first, offset) = Self::place(from);
-        (first..COUNT).flat_map(move |segment| {
+        (first..END).flat_map(move |segment| {
             let base = self.segments[segment].load(Ordering::Acquire); // as in `get`
             let len = if base.is_null() {
                 0
@@ -135,7 +136,7 @@ impl<T: Blank, const FIRST_BITS: u32, const COUNT: usize> Segments<T, FIRST_BITS
                 Self::len_of(segment)
             };
             let skip = if segment == first { offset } else { 0 };
-            let before = Self::len_of(segment) - (1 << FIRST_BITS);
+            let before = Self::len_of(segment) - (1 << FIRST);
             (skip.min(len)..len).map(move |at| {
                 // SAFETY: as in `get`: `at` is below the segment's length.
                 let element = unsafe { &*base.add(at) };
@@ -171,13 +172,13 @@ fn no_such_segment(index: u32) -> ! {
     panic!("element {index} lies in a segment that was never allocated");
 }
 
-impl<T, const FIRST_BITS: u32, const COUNT: usize> Drop for Segments<T, FIRST_BITS, COUNT> {
+impl<T, const FIRST: u32, const END: usize> Drop for Segments<T, FIRST, END> {
     fn drop(&mut self) {
         for (k, segment) in self.segments.iter_mut().enumerate() {
             // Relaxed: `&mut self` already orders everything before this.
             if let Some(base) = NonNull::new(segment.load(Ordering::Relaxed)) {
                 // SAFETY: allocated by `allocate` with this length; nobody else can reach it.
-                unsafe { memory::free(base, 1 << (FIRST_BITS as usize + k)) };
+                unsafe { memory::free(base, 1 << k) };
             }
         }
     }
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn every_index_has_a_place_of_its_own() {
-        let array = Segments::<AtomicU32, 2, 6>::new();
+        let array = Segments::<AtomicU32, 2, 8>::new();
         assert!(array.get(0).is_none());
         for i in 0..(63 << 2) {
             array.get_or_alloc(i).store(i + 1, Ordering::Relaxed);
@@ -331,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_is_allocated_is_listed_from_anywhere() {
-        let array = Segments::<AtomicU32, 1, 6>::new();
+        let array = Segments::<AtomicU32, 1, 7>::new();
         for i in [0, 6, 13] {
             array.get_or_alloc(i); // segments 0 (0..2), 2 (6..14)
         }
@@ -347,7 +348,7 @@ mod tests {
 
     #[test]
     fn segments_start_on_a_line_and_blank() {
-        let array = Segments::<AtomicU32, 2, 12>::new();
+        let array = Segments::<AtomicU32, 2, 14>::new();
         for start in [0, 4, 12, 28, 4092] {
             let element = array.get_or_alloc(start);
             assert_eq!(std::ptr::from_ref(element).addr() % 64, 0);
@@ -359,7 +360,7 @@ mod tests {
     fn large_segments_are_blank_however_often_there_was_one() {
         // Half a megabyte: mapped, where that is done.
         for _ in 0..3 {
-            let array = Segments::<AtomicU64, 16, 2>::new();
+            let array = Segments::<AtomicU64, 16, 18>::new();
             let elements = [0, 1, 4_095, 65_535].map(|i| array.get_or_alloc(i));
             assert_eq!(std::ptr::from_ref(elements[0]).addr() % 64, 0);
             for element in elements {
@@ -371,6 +372,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "never allocated")]
     fn a_number_nobody_handed_out_is_refused() {
-        Segments::<AtomicU32, 2, 6>::new().at(9);
+        Segments::<AtomicU32, 2, 8>::new().at(9);
     }
 }

@@ -72,8 +72,8 @@ impl Error for ContextsExhausted {}
 /// The first segment has 64 cells; each later one twice as many.
 const FIRST_BITS: u32 = 6;
 
-/// Enough segments for every `u32`: 64 · (2^27 − 1) cells.
-const SEGMENTS: usize = 27;
+/// Enough segments for every `u32`: 2^33 − 64 cells.
+const SEGMENTS: usize = 33;
 
 /// The contexts of one cache and their generations.
 pub(super) struct Contexts {

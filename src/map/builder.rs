@@ -18,7 +18,7 @@ const MAX_TICK_BITS: u32 = 62;
 /// Shards for each processor, and at least: enough that threads seldom meet on one.
 const SHARDS_PER_CORE: usize = 4;
 const MIN_SHARDS: usize = 16;
-const MAX_SHARDS: usize = 1 << 16;
+pub(super) const MAX_SHARDS: usize = 1 << 16;
 
 /// Up to this maximum there is one shard, so that the victim of an eviction is exact.
 const EXACT_MAXIMUM: usize = 64;

@@ -16,9 +16,8 @@ use crate::sync::atomic::AtomicUsize;
 pub(super) type Listener<K, V> = Box<dyn Fn(&K, &V, Reason) + Send + Sync>;
 
 pub(super) struct Core<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    /// A power of two of them.
     pub(super) shards: Box<[Padded<Shard<K, V>>]>,
-    /// There are 2^this.
-    shard_bits: u32,
     pub(super) permits: Permits,
     pub(super) listener: Option<Listener<K, V>>,
     pub(super) helpers: Helpers,
@@ -52,7 +51,6 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             shards: (0..shards)
                 .map(|_| Padded(Shard::new(slots, tick_bits, now, name.clone())))
                 .collect(),
-            shard_bits: shards.trailing_zeros(),
             permits: Permits::new(maximum, shards),
             listener,
             helpers,
@@ -82,7 +80,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
     #[inline]
     pub(super) fn route(&self, hash: u64) -> Route<'_, K, V> {
-        let (index, hash) = hash::split(hash, self.shard_bits);
+        let (index, hash) = hash::split(hash, self.shards.len());
         Route {
             shard: &self.shards[index],
             index,

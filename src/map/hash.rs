@@ -5,6 +5,11 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::SeedableRandomState;
 
+use super::builder::MAX_SHARDS;
+
+/// What is above tells a shard: as many bits as the most shards need.
+const SHARD_SHIFT: u32 = u64::BITS - MAX_SHARDS.trailing_zeros();
+
 /// The default hasher of a map: fast, and keyed at random for each map.
 ///
 /// Ids that clients offer are chosen by strangers, so which of them share a bucket must not be
@@ -81,12 +86,12 @@ impl Hasher for DefaultHasher {
     );
 }
 
-/// Where a hash leads: its upper bits name the shard, its lower 32 are what the table looks by.
+/// Where a hash leads: of its upper half, the upper bits name one of the shards, whose number is a
+/// power of two; its lower half is what the table looks by.
 #[inline]
-pub(super) fn split(hash: u64, shard_bits: u32) -> (usize, u32) {
-    // Two steps: a shift by 64 is not one.
-    let shard = (hash >> 1) >> (63 - shard_bits);
-    (shard as usize, hash as u32)
+pub(super) fn split(hash: u64, shards: usize) -> (usize, u32) {
+    let shard = (hash >> SHARD_SHIFT) as usize & (shards - 1);
+    (shard, hash as u32)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -103,8 +108,9 @@ mod tests {
 
     #[test]
     fn every_shard_can_be_named() {
-        assert_eq!(split(u64::MAX, 0).0, 0);
-        assert_eq!(split(u64::MAX, 4).0, 15);
-        assert_eq!(split(1 << 60, 4).0, 1);
+        assert_eq!(split(u64::MAX, 1).0, 0);
+        assert_eq!(split(u64::MAX, 16).0, 15);
+        assert_eq!(split(1 << SHARD_SHIFT, 16).0, 1);
+        assert_eq!(split(u64::MAX, MAX_SHARDS).0, MAX_SHARDS - 1);
     }
 }

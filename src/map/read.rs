@@ -54,7 +54,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let Route { shard, hash, .. } = self.route(hash);
         match shard.table.glance(&shard.slab, hash) {
             Ok(None) => return None,
-            Ok(Some(slot)) if slot.hash() == hash => {
+            Ok(Some(slot)) => {
                 let deadline = slot.deadline();
                 // SAFETY: reached through the table under the guard.
                 let same = unsafe { slot.with_body(|key, _| same(key)) };
@@ -63,7 +63,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                     return (!deadline.has_passed(now)).then_some((slot, deadline));
                 }
             }
-            _ => {}
+            Err(_) => {}
         }
         self.find_slowly(shard, hash, same, now, guard)
     }

@@ -74,7 +74,7 @@ impl Line {
     /// Which words have this fingerprint, whether they count or not.
     #[inline]
     pub(super) fn matches(&self, fingerprint: Fingerprint) -> u32 {
-        super::matches::matches(&self.words, fingerprint)
+        super::matches::matches(self, fingerprint)
     }
 
     /// Swaps one word for another: the same place in the line, which goes on counting.

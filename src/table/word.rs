@@ -5,42 +5,42 @@ use crate::slab::SlotNumber;
 
 /// Names an entry from a line.
 ///
-/// - *Fingerprint*: the upper bits of the hash, so that other entries' slots are seldom read.
-/// - *Moved*: a split has taken it over into the child line; it never changes again.
+/// - *Fingerprint*, the top byte: the upper bits of the hash, so that other entries' slots are seldom
+///   read.
+/// - *Moved*, the bit below: a split has taken it over into the child line; it never changes again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Word(u32);
 
 const FINGERPRINT_BITS: u32 = 8;
+const FINGERPRINT_SHIFT: u32 = 32 - FINGERPRINT_BITS;
 
-/// The part of a hash that a word holds, where the word holds it.
+/// The part of a hash that a word holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Fingerprint(u32);
 
 impl Fingerprint {
     #[inline]
     pub(super) fn of_hash(hash: u32) -> Self {
-        Self((hash >> (32 - FINGERPRINT_BITS)) << NUMBER_BITS)
+        Self(hash >> FINGERPRINT_SHIFT)
     }
 
-    /// The bits, where a word holds them.
     // For the comparison with vectors.
     #[cfg_attr(any(loom, miri, sessionwheel_tiny), allow(dead_code))]
     #[inline]
-    pub(super) fn raw(self) -> u32 {
-        self.0
+    pub(super) fn byte(self) -> u8 {
+        self.0 as u8
     }
 
     /// One of `words`, as evenly as the fingerprint allows.
     #[inline]
     pub(super) fn one_of(self, words: usize) -> usize {
-        ((self.0 >> NUMBER_BITS) as usize * words) >> FINGERPRINT_BITS
+        (self.0 as usize * words) >> FINGERPRINT_BITS
     }
 }
 
 impl Word {
-    const MOVED: u32 = 1 << 31;
-    const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
-    pub(super) const FINGERPRINT: u32 = !(Self::MOVED | Self::NUMBER);
+    const MOVED: u32 = 1 << NUMBER_BITS;
+    const NUMBER: u32 = Self::MOVED - 1;
 
     /// Zeroed memory, in a line that is not open yet.
     pub(super) const BLANK: Self = Self(0);
@@ -50,7 +50,7 @@ impl Word {
     #[inline]
     pub(super) fn new(fingerprint: Fingerprint, number: SlotNumber) -> Self {
         debug_assert!(number != 0 && number <= Self::NUMBER);
-        Self(fingerprint.0 | number)
+        Self(fingerprint.0 << FINGERPRINT_SHIFT | number)
     }
 
     #[inline]
@@ -76,7 +76,7 @@ impl Word {
 
     #[inline]
     pub(super) fn has(self, fingerprint: Fingerprint) -> bool {
-        (self.0 ^ fingerprint.0) & Self::FINGERPRINT == 0
+        self.0 >> FINGERPRINT_SHIFT == fingerprint.0
     }
 
     #[inline]
@@ -95,7 +95,7 @@ impl Word {
     }
 }
 
-const _: () = assert!(NUMBER_BITS + FINGERPRINT_BITS == 31);
+const _: () = assert!(NUMBER_BITS + 1 == FINGERPRINT_SHIFT);
 
 #[cfg(all(test, not(loom)))]
 mod tests {

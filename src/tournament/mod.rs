@@ -38,9 +38,9 @@ const BEGUN: u32 = 1;
 const COMPLETE: u32 = 2;
 
 #[cfg(not(loom))]
-const SEGMENTS: usize = (NUMBER_BITS - MATCH_BITS + 1) as usize;
+const SEGMENTS: usize = (NUMBER_BITS + 1) as usize;
 #[cfg(loom)]
-const SEGMENTS: usize = 4;
+const SEGMENTS: usize = 5;
 
 /// The keys, or the matches of one round.
 type Round = Segments<AtomicU64, MATCH_BITS, SEGMENTS>;

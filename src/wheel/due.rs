@@ -20,7 +20,7 @@ mod levels {
     use super::{AtomicU64, Segments};
     use crate::geometry::NUMBER_BITS;
     const WORDS: u32 = NUMBER_BITS - WIDTH_BITS;
-    pub(super) type Words = Segments<AtomicU64, 2, { (WORDS - 1) as usize }>;
+    pub(super) type Words = Segments<AtomicU64, 2, { (WORDS + 1) as usize }>;
     pub(super) type Middle = Segments<AtomicU64, 0, { (WORDS - WIDTH_BITS + 1) as usize }>;
     pub(super) type Roots = Segments<AtomicU64, 0, { (WORDS - 2 * WIDTH_BITS + 1) as usize }>;
 }
