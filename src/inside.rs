@@ -23,7 +23,7 @@ pub(crate) struct Inside(usize);
 
 impl Inside {
     /// `None` if it is inside that already. On a thread that is being torn down nobody knows any
-    /// more, and it counts as outside.
+    /// more, and it counts as inside.
     pub(crate) fn enter(what: &Name) -> Option<Self> {
         let what = Arc::as_ptr(&what.0).addr();
         let entered = INSIDE.try_with(|inside| {
@@ -34,7 +34,7 @@ impl Inside {
             }
             outside
         });
-        entered.unwrap_or(true).then(|| Self(what))
+        entered.unwrap_or(false).then(|| Self(what))
     }
 
     /// Whether this thread is inside anything.

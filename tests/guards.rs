@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier, OnceLock, mpsc};
 use std::thread;
 
 use common::ledger::Ledger;
@@ -280,4 +280,117 @@ fn a_map_whose_last_handle_is_dropped_by_one_of_many_threads() {
         assert_eq!(ledger.live(), 0, "with the last handle");
     }
     println!("{rounds} maps, {operations:?} inserts");
+}
+
+/// What a guard has held back is not covered for ever by what leaves after it.
+#[test]
+fn what_was_held_back_is_dropped_by_the_inserts_to_come() {
+    const HELD_BACK: u64 = 5_000;
+    const PAIRS: u64 = 20_000;
+    let _alone = alone();
+    let dropped = Arc::new(AtomicU64::new(0));
+    let map: ExpiringMap<u64, Late> = ExpiringMap::builder()
+        .maximum(Some(20_000))
+        .shards(1)
+        .build()
+        .unwrap();
+    let pair = |key: u64, value| {
+        assert!(map.insert(key, value, Timestamp::NEVER, at(0)).is_ok());
+        assert!(map.remove(&key));
+    };
+    let guard = map.pin();
+    for key in 0..HELD_BACK {
+        pair(key, Late(Some(Arc::clone(&dropped))));
+    }
+    assert_eq!(dropped.load(Relaxed), 0);
+    drop(guard);
+    for key in HELD_BACK..HELD_BACK + PAIRS {
+        pair(key, Late(None));
+    }
+    println!("{dropped:?} of {HELD_BACK} dropped by {PAIRS} pairs");
+    assert_eq!(dropped.load(Relaxed), HELD_BACK);
+}
+
+/// Counts itself when it is dropped, or does not.
+struct Late(Option<Arc<AtomicU64>>);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        if let Some(count) = &self.0 {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+static TORN: OnceLock<ExpiringMap<u64, Torn>> = OnceLock::new();
+static TORN_KEYS: AtomicU64 = AtomicU64::new(0);
+
+/// Inserts another when it is dropped.
+struct Torn;
+
+impl Torn {
+    fn insert() {
+        let map = TORN.get().expect("made by the test");
+        let key = TORN_KEYS.fetch_add(1, Relaxed);
+        if let Err(error) = map.insert(key, Torn, Timestamp::NEVER, at(0)) {
+            std::mem::forget(error);
+        }
+    }
+}
+
+thread_local! {
+    static DEPTH: Cell<u64> = const { Cell::new(0) };
+    static AT_LAST: RefCell<Option<AtLast>> = const { RefCell::new(None) };
+}
+static DEEPEST: AtomicU64 = AtomicU64::new(0);
+
+impl Drop for Torn {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() + 1);
+        DEEPEST.fetch_max(DEPTH.get(), Relaxed);
+        if DEPTH.get() < 50 {
+            Self::insert();
+        }
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// Inserts when its thread is torn down.
+struct AtLast;
+
+impl Drop for AtLast {
+    fn drop(&mut self) {
+        Torn::insert();
+    }
+}
+
+#[test]
+fn a_drop_that_inserts_goes_no_deeper_on_a_thread_that_is_torn_down() {
+    const RIPE: u64 = 3_000;
+    let _alone = alone();
+    let map = TORN.get_or_init(|| ExpiringMap::builder().shards(1).build().unwrap());
+    for _ in 0..RIPE {
+        Torn::insert();
+    }
+    for key in 0..RIPE {
+        assert!(map.remove(&key));
+    }
+    let mut guard = map.pin();
+    for _ in 0..100 {
+        guard.refresh();
+    }
+    drop(guard);
+    let inserted = TORN_KEYS.load(Relaxed);
+    let thread = thread::spawn(|| {
+        AT_LAST.set(Some(AtLast));
+        // What the map keeps for this thread comes later than that, and goes first.
+        Torn::insert();
+    });
+    thread.join().unwrap();
+    println!(
+        "deepest {DEEPEST:?}, {} inserted",
+        TORN_KEYS.load(Relaxed) - inserted
+    );
+    assert!(TORN_KEYS.load(Relaxed) - inserted >= 2);
+    assert!(DEEPEST.load(Relaxed) <= 1);
 }

@@ -298,3 +298,23 @@ fn a_comparison_that_panics_after_an_eviction_loses_no_event() {
     println!("{evicted_first} inserts panicked after their eviction");
     assert_ne!(evicted_first, 0);
 }
+
+/// Drops with a panic.
+#[derive(PartialEq, Eq, Hash)]
+struct Bomb(u64);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        quiet_panic();
+    }
+}
+
+#[test]
+fn a_key_and_its_value_may_both_panic_when_they_are_dropped() {
+    let _alone = alone();
+    let map: ExpiringMap<Bomb, Bomb> = ExpiringMap::builder().shards(1).build().unwrap();
+    assert!(map.insert(Bomb(1), Bomb(2), at(10), at(0)).is_ok());
+    assert_eq!(map.flush(at(11)).removed, 1);
+    assert_eq!(map.reclaim(), 0);
+    assert_eq!(map.stats().drop_panics, 2);
+}

@@ -108,7 +108,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
     }
 
     /// The hasher. The default is keyed at random; another should be as well if strangers choose
-    /// the keys that are looked up. All 64 bits of its hashes are used. One that favours few values
+    /// the keys that are looked up. Of its hashes the lower 32 bits are used and, for `n` shards, the `log2(n)` bits from bit 48
+    /// on. One that favours few values there
     /// makes lookups slow, and may have inserts refused, see [`maximum`](Self::maximum).
     pub fn hasher<S2>(self, hasher: S2) -> MapBuilder<K, V, S2> {
         MapBuilder {

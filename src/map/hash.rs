@@ -86,8 +86,8 @@ impl Hasher for DefaultHasher {
     );
 }
 
-/// Where a hash leads: of its upper half, the upper bits name one of the shards, whose number is a
-/// power of two; its lower half is what the table looks by.
+/// Where a hash leads: bits from `SHARD_SHIFT` on name one of the shards, whose number is a power of
+/// two; the lower half is what the table looks by.
 #[inline]
 pub(super) fn split(hash: u64, shards: usize) -> (usize, u32) {
     let shard = (hash >> SHARD_SHIFT) as usize & (shards - 1);

@@ -1,4 +1,4 @@
-//! How removed entries come back: pending stacks, batches and limbos.
+//! How removed entries come back: pending stacks, chains and limbos.
 //!
 //! ```text
 //!  take, evict, replace ──push──▶ pending ──32, or a sweep──▶ chain ┐ deferred until
@@ -13,6 +13,10 @@
 //! So the destructors of flushed sessions run on threads that flush, and what leaves one by one is
 //! dropped by who comes in its place, one for one.
 //!
+//! A limbo has two halves: one is filled while the other is emptied, and then they change places. So
+//! what waits there is dropped after at most twice as many inserts as there are slots waiting, however
+//! much a guard has once held back.
+//!
 //! Ground rules:
 //! - Slots in a lane are chained by their life words. The last of a chain that has come to a *limbo*
 //!   leads on by its link word, which nobody else needs there.
@@ -26,7 +30,7 @@ use super::{Body, Deadline, Held, Life, Slab, Slot, SlotNumber, stamped};
 use crate::inside::Inside;
 use crate::reclaim::Guard;
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// So many singly retired slots make a chain: one deferred closure, one collection attempt.
 const SEAL_AT: u64 = 32;
@@ -44,8 +48,10 @@ pub(crate) enum Origin {
 pub(super) struct Lane {
     /// Unlinked slots not deferred yet: count and first slot.
     pending: AtomicU64,
-    /// Ripe slots: stamp and first slot.
-    limbo: AtomicU64,
+    /// Ripe slots: stamp and first slot of each half.
+    limbo: [AtomicU64; 2],
+    /// Which half is being filled.
+    filling: AtomicUsize,
     /// Slots retired so far; modulo 2^64.
     retired: AtomicU64,
     /// Slots recycled so far; modulo 2^64.
@@ -56,7 +62,8 @@ impl Lane {
     pub(super) fn new() -> Self {
         Self {
             pending: AtomicU64::new(0),
-            limbo: AtomicU64::new(0),
+            limbo: [AtomicU64::new(0), AtomicU64::new(0)],
+            filling: AtomicUsize::new(0),
             retired: AtomicU64::new(0),
             recycled: AtomicU64::new(0),
         }
@@ -205,11 +212,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
     /// touches header words only.
     fn ripen(&self, origin: Origin, first: SlotNumber, last: SlotNumber) {
         let lane = self.lane(origin);
+        // Relaxed: in either half it is found.
+        let limbo = &lane.limbo[lane.filling.load(Ordering::Relaxed)];
         let last = self.slot(last);
-        let mut head = lane.limbo.load(Ordering::Relaxed);
+        let mut head = limbo.load(Ordering::Relaxed);
         loop {
             last.link.store(head as u32, Ordering::Relaxed);
-            match lane.limbo.compare_exchange_weak(
+            match limbo.compare_exchange_weak(
                 head,
                 stamped(head, u64::from(first)),
                 // Release: partner of the Acquire in `leave_limbo`.
@@ -231,12 +240,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         }
     }
 
-    /// Takes the first slot off a limbo, or all of them.
-    fn leave_limbo(&self, origin: Origin, all: bool) -> Option<SlotNumber> {
-        let lane = self.lane(origin);
+    /// Takes the first slot off a half of a limbo, or all of them.
+    fn leave_limbo(&self, limbo: &AtomicU64, all: bool) -> Option<SlotNumber> {
         // Acquire: partner of the Release in `ripen`: chains and links are as the closures left
         // them, and what readers did before they unpinned has happened.
-        let mut head = lane.limbo.load(Ordering::Acquire);
+        let mut head = limbo.load(Ordering::Acquire);
         loop {
             let first = head as u32;
             if first == 0 {
@@ -244,7 +252,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
             }
             // If this is stale, the stamp has moved and the CAS fails.
             let rest = if all { 0 } else { self.behind(first) };
-            match lane.limbo.compare_exchange_weak(
+            match limbo.compare_exchange_weak(
                 head,
                 stamped(head, u64::from(rest)),
                 Ordering::Acquire,
@@ -256,11 +264,25 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         }
     }
 
+    /// Takes one slot off a limbo, from the half that was filled before.
+    fn leave_older(&self, lane: &Lane) -> Option<SlotNumber> {
+        // Relaxed: which half is filled decides about order only.
+        let filling = lane.filling.load(Ordering::Relaxed);
+        self.leave_limbo(&lane.limbo[filling ^ 1], false)
+            .or_else(|| {
+                // What ripens from here on waits for what is there.
+                let first = self.leave_limbo(&lane.limbo[filling], false)?;
+                lane.filling.store(filling ^ 1, Ordering::Relaxed);
+                Some(first)
+            })
+    }
+
     /// Whether something may be ripe, and values may be dropped here: not inside a value's Drop that
     /// this was called for, else a Drop that flushes would go one level deeper for each slot.
     fn recycling(&self, origin: Origin) -> Option<Option<Inside>> {
         // Relaxed: a slot that is not seen yet is for the next call.
-        if self.lane(origin).limbo.load(Ordering::Relaxed) as u32 == 0 {
+        let empty = |half: &AtomicU64| half.load(Ordering::Relaxed) as u32 == 0;
+        if self.lane(origin).limbo.iter().all(empty) {
             None
         } else if mem::needs_drop::<Body<K, V>>() {
             Inside::enter(&self.map).map(Some)
@@ -269,16 +291,29 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         }
     }
 
-    /// A ripe slot for a new entry; what was in it is dropped.
+    /// A ripe slot for a new entry; what was in it is dropped. If nothing is free another becomes so:
+    /// an insert in a value's Drop takes no ripe slot, and has to find one.
     #[inline]
     pub(crate) fn take_ripe(self: &Arc<Self>, origin: Origin) -> Option<Held<'_, K, V>> {
         let _inside = self.recycling(origin)?;
-        let number = self.leave_limbo(origin, false)?;
+        let number = self.recycle_one(origin)?;
+        // Relaxed: as good as a moment earlier or later.
+        if self.free.load(Ordering::Relaxed) as u32 == 0 {
+            if let Some(another) = self.recycle_one(origin) {
+                self.put_free_chain(another, another);
+            }
+        }
+        Some(self.hold(number))
+    }
+
+    /// Drops what is in a ripe slot, which is the caller's then.
+    fn recycle_one(&self, origin: Origin) -> Option<SlotNumber> {
+        let number = self.leave_older(self.lane(origin))?;
         // SAFETY: it came off a limbo, so the epoch has passed since it was unlinked and we alone
         // have it. Every slot in a limbo has its body.
         unsafe { self.drop_body(self.slot(number)) };
         self.count_recycled(origin, 1);
-        Some(self.hold(number))
+        Some(number)
     }
 
     /// Drops what is ripe in a lane; the slots are free then. How many.
@@ -286,7 +321,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         let Some(_inside) = self.recycling(origin) else {
             return 0;
         };
-        let mut next = self.leave_limbo(origin, true).unwrap_or(0);
+        let halves = self.lane(origin).limbo.iter();
+        let chains = halves.filter_map(|half| self.leave_limbo(half, true));
+        chains.map(|first| self.recycle_chain(origin, first)).sum()
+    }
+
+    fn recycle_chain(&self, origin: Origin, mut next: SlotNumber) -> u64 {
         let mut done = 0;
         while next != 0 {
             let (first, mut len) = (next, 0);
@@ -294,7 +334,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
                 let number = next;
                 let slot = self.slot(number);
                 next = self.behind(number);
-                // SAFETY: as in `take_ripe`.
+                // SAFETY: as in `recycle_one`.
                 unsafe { self.drop_body(slot) };
                 len += 1;
                 if next == 0 || len == SHARE_EVERY {

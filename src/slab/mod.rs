@@ -3,7 +3,7 @@
 //!
 //! Ground rules:
 //! - A slot's **body** (key and value) is written only by the inserter that holds it, before the
-//!   slot is published in the table, and dropped only by `recycle`, after the epoch has passed
+//!   slot is published in the table, and dropped only by who takes it off a limbo, after the epoch has passed
 //!   since the slot was unlinked (or with the whole slab, exclusively). In between it is read-only.
 //! - `hash` is written by the holder too, and never changes while the slot is linked.
 //! - Who reaches a slot **through the table** while pinned may read all of it.
@@ -322,11 +322,16 @@ impl<K, V> Slab<K, V> {
     unsafe fn drop_body(&self, slot: &Slot<K, V>) {
         slot.body.with_mut(|body| {
             if mem::needs_drop::<Body<K, V>>() {
+                let body = body.cast::<Body<K, V>>();
+                // One by one: if both panic, neither is in the other's way.
                 // SAFETY: the body is there (life says so to our caller) and nobody else can
                 // reach it.
-                let dropped = contain(|| unsafe { (*body).assume_init_drop() });
-                if dropped.is_none() {
-                    self.drop_panics.fetch_add(1, Ordering::Relaxed);
+                let key = contain(|| unsafe { (&raw mut (*body).key).drop_in_place() });
+                // SAFETY: the same.
+                let value = contain(|| unsafe { (&raw mut (*body).value).drop_in_place() });
+                let panics = u64::from(key.is_none()) + u64::from(value.is_none());
+                if panics != 0 {
+                    self.drop_panics.fetch_add(panics, Ordering::Relaxed);
                 }
             }
             // SAFETY: `body` is valid for writes and uninitialised from here on. Wiped, so that a

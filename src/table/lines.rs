@@ -47,11 +47,12 @@ impl Lines {
         let bits = self.bits();
         let lines = 1 << bits;
         // Relaxed: only a place to look at.
-        if self.seen_to.load(Ordering::Relaxed) >= lines {
-            return None;
-        }
+        let next = |seen_to| (seen_to < lines).then_some(seen_to + 1);
+        let next = self
+            .seen_to
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         // The number of a line is a hash that belongs there.
-        let seen = self.of(self.seen_to.fetch_add(1, Ordering::Relaxed).min(lines - 1));
+        let seen = self.of(next.ok()?);
         (seen.head.depth() < bits).then_some(seen)
     }
 
