@@ -58,7 +58,9 @@
 //!   half-way.
 //! - **Nobody waits for a flush.** No operation on a session takes a lock or waits for another
 //!   thread. A listener or destructor that takes long holds up the thread that runs it, and no
-//!   other, but for a parallel flush, which waits for helpers that have begun a shard.
+//!   other, but for a parallel flush, which waits for helpers that have begun a shard. (While it
+//!   runs nothing that leaves a map can be reused, as if a guard were held: see
+//!   [`InsertError::Exhausted`].)
 //! - **Atomic operations on a key.** Of any number of takers one gets the session. A replacement shows
 //!   the old session or the new one. A re-timing that returns `true` is not undone by a removal that
 //!   was decided before it.

@@ -4,7 +4,7 @@ mod common;
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Barrier, OnceLock, mpsc};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::thread;
 
 use common::ledger::Ledger;
@@ -393,4 +393,56 @@ fn a_drop_that_inserts_goes_no_deeper_on_a_thread_that_is_torn_down() {
     );
     assert!(TORN_KEYS.load(Relaxed) - inserted >= 2);
     assert!(DEEPEST.load(Relaxed) <= 1);
+}
+
+/// Says that it is being dropped, and then waits until it may go on.
+struct Slow(Option<(mpsc::Sender<()>, Arc<Mutex<()>>)>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        if let Some((dropping, gate)) = self.0.take() {
+            dropping.send(()).unwrap();
+            drop(gate.lock());
+        }
+    }
+}
+
+/// Who drops what is ripe has one slot in hand, and leaves the others to inserts.
+#[test]
+fn inserts_find_slots_while_a_reclaim_is_in_a_slow_destructor() {
+    const INSERTS: u64 = 1_000;
+    // Of 16,448; what is held back last is dropped first.
+    const LATE: u64 = 16_300;
+    let _alone = alone();
+    let map: ExpiringMap<u64, Slow> = ExpiringMap::builder().maximum(Some(64)).build().unwrap();
+    let (dropping, dropped) = mpsc::channel();
+    let gate = Arc::new(Mutex::new(()));
+    let guard = map.pin();
+    // Until every slot is in use or held back. One of those held back is slow.
+    let used = (0..).find(|&key| {
+        let slow = (key == LATE).then(|| (dropping.clone(), Arc::clone(&gate)));
+        let inserted = map.insert(key, Slow(slow), Timestamp::NEVER, at(0));
+        inserted.is_err() || !map.remove(&key)
+    });
+    drop(guard);
+    // Now and then a pin runs some of what is deferred: all is ripe in the end.
+    for _ in 0..200_000 {
+        drop(map.pin());
+    }
+    let shut = gate.lock().unwrap();
+    let refused = thread::scope(|scope| {
+        scope.spawn(|| map.reclaim());
+        dropped.recv().unwrap();
+        let fresh = 1 << 40..(1 << 40) + INSERTS;
+        let insert = |key| {
+            map.insert(key, Slow(None), Timestamp::NEVER, at(0))
+                .is_err()
+        };
+        let refused = fresh.filter(|&key| insert(key)).count();
+        drop(shut);
+        refused
+    });
+    println!("{used:?} slots used up; {refused} of {INSERTS} inserts refused");
+    assert!(used > Some(LATE));
+    assert_eq!(refused, 0);
 }

@@ -113,7 +113,7 @@ fn enter_against_coming_back() {
 /// At stake: a flush that recycles everything beside an insert that takes one.
 #[test]
 fn enter_against_recycle() {
-    check("enter_against_recycle", 5, || {
+    check("enter_against_recycle", 3, || {
         let model = Model::new(3);
         model.leave(&[1, 2]);
         model.leave(&[3]);

@@ -104,7 +104,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// It is the caller's word that time has reached `at`. Any number of flushes may run at once,
     /// at different times. When one returns, every entry that had expired at its `at`, and whose
     /// insert had returned before it began, is removed, whatever the other flushes are doing or not
-    /// doing; its values are dropped too, unless a guard may still read them. (One that an insert of
+    /// doing; its values are dropped too, unless a guard may still read them or another thread is just
+    /// dropping them. (One that an insert of
     /// another thread is evicting just then counts in [`len`](Self::len) until that insert has made
     /// use of its place.)
     ///

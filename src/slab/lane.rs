@@ -5,7 +5,7 @@
 //!  sweep ──────────────────── its own chain ──────────────────────▶ ┘ the epoch passed
 //!                                                               │
 //!            a new entry ◀── one, for an insert (drop, wipe) ◀──┤
-//!              free list ◀── all, for a flush (drop, wipe) ◀── limbo
+//!              free list ◀── all, by a flush (drop, wipe) ◀─── limbo
 //! ```
 //!
 //! There are two lanes. What a flush removed (its deadline word says so) goes by *flushed* and is
@@ -18,6 +18,8 @@
 //! much a guard has once held back.
 //!
 //! Ground rules:
+//! - Nobody has more slots in hand than one, or a few that are free but not shared yet: a destructor
+//!   that takes long keeps no other slot from an insert.
 //! - Slots in a lane are chained by their life words. The last of a chain that has come to a *limbo*
 //!   leads on by its link word, which nobody else needs there.
 //! - A deferred closure holds the slab and two numbers: small enough to be stored inline, and it
@@ -36,7 +38,7 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 const SEAL_AT: u64 = 32;
 
 /// After so many slots, who recycles all of them lets others have those.
-const SHARE_EVERY: u64 = 256;
+const SHARE_EVERY: u64 = 32;
 
 /// Which lane a removed slot goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -240,8 +242,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         }
     }
 
-    /// Takes the first slot off a half of a limbo, or all of them.
-    fn leave_limbo(&self, limbo: &AtomicU64, all: bool) -> Option<SlotNumber> {
+    /// Takes the first slot off a half of a limbo.
+    fn leave_limbo(&self, limbo: &AtomicU64) -> Option<SlotNumber> {
         // Acquire: partner of the Release in `ripen`: chains and links are as the closures left
         // them, and what readers did before they unpinned has happened.
         let mut head = limbo.load(Ordering::Acquire);
@@ -251,7 +253,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
                 return None;
             }
             // If this is stale, the stamp has moved and the CAS fails.
-            let rest = if all { 0 } else { self.behind(first) };
+            let rest = self.behind(first);
             match limbo.compare_exchange_weak(
                 head,
                 stamped(head, u64::from(rest)),
@@ -268,13 +270,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
     fn leave_older(&self, lane: &Lane) -> Option<SlotNumber> {
         // Relaxed: which half is filled decides about order only.
         let filling = lane.filling.load(Ordering::Relaxed);
-        self.leave_limbo(&lane.limbo[filling ^ 1], false)
-            .or_else(|| {
-                // What ripens from here on waits for what is there.
-                let first = self.leave_limbo(&lane.limbo[filling], false)?;
-                lane.filling.store(filling ^ 1, Ordering::Relaxed);
-                Some(first)
-            })
+        self.leave_limbo(&lane.limbo[filling ^ 1]).or_else(|| {
+            // What ripens from here on waits for what is there.
+            let first = self.leave_limbo(&lane.limbo[filling])?;
+            lane.filling.store(filling ^ 1, Ordering::Relaxed);
+            Some(first)
+        })
     }
 
     /// Whether something may be ripe, and values may be dropped here: not inside a value's Drop that
@@ -312,47 +313,42 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         // SAFETY: it came off a limbo, so the epoch has passed since it was unlinked and we alone
         // have it. Every slot in a limbo has its body.
         unsafe { self.drop_body(self.slot(number)) };
-        self.count_recycled(origin, 1);
+        // Release: partner of the Acquire in `Lane::left_to`.
+        let lane = self.lane(origin);
+        lane.recycled.fetch_add(1, Ordering::Release);
         Some(number)
     }
 
     /// Drops what is ripe in a lane; the slots are free then. How many.
+    ///
+    /// They are taken off one by one, so that while a destructor takes long others find the rest.
     pub(crate) fn recycle(&self, origin: Origin) -> u64 {
         let Some(_inside) = self.recycling(origin) else {
             return 0;
         };
-        let halves = self.lane(origin).limbo.iter();
-        let chains = halves.filter_map(|half| self.leave_limbo(half, true));
-        chains.map(|first| self.recycle_chain(origin, first)).sum()
-    }
-
-    fn recycle_chain(&self, origin: Origin, mut next: SlotNumber) -> u64 {
         let mut done = 0;
-        while next != 0 {
-            let (first, mut len) = (next, 0);
-            loop {
-                let number = next;
-                let slot = self.slot(number);
-                next = self.behind(number);
-                // SAFETY: as in `recycle_one`.
-                unsafe { self.drop_body(slot) };
-                len += 1;
-                if next == 0 || len == SHARE_EVERY {
-                    self.put_free_chain(first, number);
-                    break;
-                }
-                // Free, and chained to the one behind it.
-                slot.life.store(Life::free(next).raw(), Ordering::Relaxed);
+        let mut chain = Chain::default();
+        while let Some(number) = self.recycle_one(origin) {
+            // Free, and chained behind those before it.
+            if chain.len == 0 {
+                chain.first = number;
+            } else {
+                let before = self.slot(chain.last);
+                before
+                    .life
+                    .store(Life::free(number).raw(), Ordering::Relaxed);
             }
-            self.count_recycled(origin, len);
-            done += len;
+            chain.last = number;
+            chain.len += 1;
+            done += 1;
+            if chain.len == SHARE_EVERY {
+                let Chain { first, last, .. } = mem::take(&mut chain);
+                self.put_free_chain(first, last);
+            }
+        }
+        if chain.len != 0 {
+            self.put_free_chain(chain.first, chain.last);
         }
         done
-    }
-
-    fn count_recycled(&self, origin: Origin, slots: u64) {
-        // Release: partner of the Acquire in `Lane::garbage`.
-        let lane = self.lane(origin);
-        lane.recycled.fetch_add(slots, Ordering::Release);
     }
 }
