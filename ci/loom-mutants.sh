@@ -168,8 +168,7 @@ mutants() {
         mutant L2 "a closure says that a body is there which is dropped" slab/clear_against_ripening
     fi
     if wanted L3; then
-        swap src/slab/lane.rs 'let rest = self.behind(first);' \
-            'let rest = Life::from_raw(self.slot(first).life.load(Ordering::Relaxed)).number();'
+        swap src/slab/lane.rs '0 => Link::from_raw(slot.link.load(Ordering::Relaxed))' '0 => Link::END'
         mutant L3 "what ripened before is forgotten" slab/enter_against_enter_and_ripening
     fi
 

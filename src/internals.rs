@@ -126,7 +126,7 @@ impl<V: Send + Sync + 'static> Slab<V> {
 
     /// What a flush does with what is ripe.
     pub fn recycle(&self) -> u64 {
-        self.0.recycle(Origin::Single)
+        self.0.recycle(Origin::Single, u64::MAX)
     }
 
     pub fn garbage(&self) -> u64 {

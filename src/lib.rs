@@ -58,8 +58,8 @@
 //!   half-way.
 //! - **Nobody waits for a flush.** No operation on a session takes a lock or waits for another
 //!   thread. A listener or destructor that takes long holds up the thread that runs it, and no
-//!   other, but for a parallel flush, which waits for helpers that have begun a shard. (While it
-//!   runs nothing that leaves a map can be reused, as if a guard were held: see
+//!   other, but for a parallel flush, which waits for helpers that have begun a shard. (While a
+//!   listener runs nothing that leaves a map can be reused, as if a guard were held: see
 //!   [`InsertError::Exhausted`].)
 //! - **Atomic operations on a key.** Of any number of takers one gets the session. A replacement shows
 //!   the old session or the new one. A re-timing that returns `true` is not undone by a removal that
@@ -67,11 +67,11 @@
 //! - **One call of the listener per session that leaves**, after it has become invisible, before
 //!   the removing call returns, under no lock. Panics in it are contained and counted.
 //! - **Bounded memory.** At most the maximum is live, at every instant (one that was just lowered is
-//!   reached in steps). Slots for removed sessions that
-//!   some thread may still be reading are bounded too: an eighth of the maximum, and at least 16,384
-//!   in all.
-//! - **Wiped.** When a removed session's guard-protected time is over, its slot is dropped and overwritten with
-//!   zeroes. Flushes and inserts do that as they go, [`reclaim`](SessionCache::reclaim) at once. (What
+//!   reached in steps). On top of that come slots for removed sessions that some thread may still be
+//!   reading, and they are bounded too: an eighth of the maximum, and at least 16,384, divided among
+//!   the shards.
+//! - **Wiped.** When nobody can be reading a removed session any more, it is dropped and its slot
+//!   overwritten with zeroes. Flushes and inserts do that as they go, [`reclaim`](SessionCache::reclaim) at once. (What
 //!   a value keeps on the heap is its own `Drop`'s to wipe.)
 //!
 //! # Memory ordering

@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
 use common::ledger::Ledger;
@@ -320,129 +320,4 @@ impl Drop for Late {
             count.fetch_add(1, Relaxed);
         }
     }
-}
-
-static TORN: OnceLock<ExpiringMap<u64, Torn>> = OnceLock::new();
-static TORN_KEYS: AtomicU64 = AtomicU64::new(0);
-
-/// Inserts another when it is dropped.
-struct Torn;
-
-impl Torn {
-    fn insert() {
-        let map = TORN.get().expect("made by the test");
-        let key = TORN_KEYS.fetch_add(1, Relaxed);
-        if let Err(error) = map.insert(key, Torn, Timestamp::NEVER, at(0)) {
-            std::mem::forget(error);
-        }
-    }
-}
-
-thread_local! {
-    static DEPTH: Cell<u64> = const { Cell::new(0) };
-    static AT_LAST: RefCell<Option<AtLast>> = const { RefCell::new(None) };
-}
-static DEEPEST: AtomicU64 = AtomicU64::new(0);
-
-impl Drop for Torn {
-    fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() + 1);
-        DEEPEST.fetch_max(DEPTH.get(), Relaxed);
-        if DEPTH.get() < 50 {
-            Self::insert();
-        }
-        DEPTH.set(DEPTH.get() - 1);
-    }
-}
-
-/// Inserts when its thread is torn down.
-struct AtLast;
-
-impl Drop for AtLast {
-    fn drop(&mut self) {
-        Torn::insert();
-    }
-}
-
-#[test]
-fn a_drop_that_inserts_goes_no_deeper_on_a_thread_that_is_torn_down() {
-    const RIPE: u64 = 3_000;
-    let _alone = alone();
-    let map = TORN.get_or_init(|| ExpiringMap::builder().shards(1).build().unwrap());
-    for _ in 0..RIPE {
-        Torn::insert();
-    }
-    for key in 0..RIPE {
-        assert!(map.remove(&key));
-    }
-    let mut guard = map.pin();
-    for _ in 0..100 {
-        guard.refresh();
-    }
-    drop(guard);
-    let inserted = TORN_KEYS.load(Relaxed);
-    let thread = thread::spawn(|| {
-        AT_LAST.set(Some(AtLast));
-        // What the map keeps for this thread comes later than that, and goes first.
-        Torn::insert();
-    });
-    thread.join().unwrap();
-    println!(
-        "deepest {DEEPEST:?}, {} inserted",
-        TORN_KEYS.load(Relaxed) - inserted
-    );
-    assert!(TORN_KEYS.load(Relaxed) - inserted >= 2);
-    assert!(DEEPEST.load(Relaxed) <= 1);
-}
-
-/// Says that it is being dropped, and then waits until it may go on.
-struct Slow(Option<(mpsc::Sender<()>, Arc<Mutex<()>>)>);
-
-impl Drop for Slow {
-    fn drop(&mut self) {
-        if let Some((dropping, gate)) = self.0.take() {
-            dropping.send(()).unwrap();
-            drop(gate.lock());
-        }
-    }
-}
-
-/// Who drops what is ripe has one slot in hand, and leaves the others to inserts.
-#[test]
-fn inserts_find_slots_while_a_reclaim_is_in_a_slow_destructor() {
-    const INSERTS: u64 = 1_000;
-    // Of 16,448; what is held back last is dropped first.
-    const LATE: u64 = 16_300;
-    let _alone = alone();
-    let map: ExpiringMap<u64, Slow> = ExpiringMap::builder().maximum(Some(64)).build().unwrap();
-    let (dropping, dropped) = mpsc::channel();
-    let gate = Arc::new(Mutex::new(()));
-    let guard = map.pin();
-    // Until every slot is in use or held back. One of those held back is slow.
-    let used = (0..).find(|&key| {
-        let slow = (key == LATE).then(|| (dropping.clone(), Arc::clone(&gate)));
-        let inserted = map.insert(key, Slow(slow), Timestamp::NEVER, at(0));
-        inserted.is_err() || !map.remove(&key)
-    });
-    drop(guard);
-    // Now and then a pin runs some of what is deferred: all is ripe in the end.
-    for _ in 0..200_000 {
-        drop(map.pin());
-    }
-    let shut = gate.lock().unwrap();
-    let refused = thread::scope(|scope| {
-        scope.spawn(|| map.reclaim());
-        dropped.recv().unwrap();
-        let fresh = 1 << 40..(1 << 40) + INSERTS;
-        let insert = |key| {
-            map.insert(key, Slow(None), Timestamp::NEVER, at(0))
-                .is_err()
-        };
-        let refused = fresh.filter(|&key| insert(key)).count();
-        drop(shut);
-        refused
-    });
-    println!("{used:?} slots used up; {refused} of {INSERTS} inserts refused");
-    assert!(used > Some(LATE));
-    assert_eq!(refused, 0);
 }

@@ -49,8 +49,8 @@ impl Model {
     }
 
     /// Together with what others got, inserts to come get every slot once, and every other value has
-    /// been dropped once. (Somebody gets none while
-    /// another has it off the limbo, and not on the free list yet.)
+    /// been dropped once. (Somebody gets none while another has it off the limbo, and not on the free
+    /// list yet.)
     fn fill(&self, got: &[Option<u32>], slots: u32) {
         let mut all: Vec<u32> = got.iter().copied().flatten().collect();
         all.extend((all.len()..slots as usize).filter_map(|_| self.enter()));

@@ -41,7 +41,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     }
 
     /// Like [`flush`](Self::flush), but looks at no more than about `budget`
-    /// sessions.
+    /// sessions, and drops no more than that.
     ///
     /// [`Swept::remaining`] says whether something is left; the next call goes
     /// on where this one ended.

@@ -4,6 +4,7 @@
 //! - A flush never waits for anyone but helpers of its own that have begun a shard.
 //! - Within a batch: mark all, return their permits, unlink and retire all, tell the listener,
 //!   and only then let go of the guard.
+//! - Values are dropped while no guard of the flush's own is held: their destructors are strangers'.
 //! - What flushes remove goes by the *flushed* lane and is dropped by flushes.
 
 use super::core::Core;
@@ -28,12 +29,22 @@ const BATCH: usize = 64;
 /// are pinned for the length of one operation, unless they hold a guard, or were descheduled.
 const TRIES: usize = if cfg!(loom) { 1 } else { 128 };
 
-/// How much more a flush may look at.
+/// How much more a flush may do.
 struct Budget {
+    /// How many slots it may look at.
     left: usize,
+    /// How many entries it may drop that it or others have removed.
+    drops: u64,
 }
 
 impl Budget {
+    fn new(most: usize) -> Self {
+        Self {
+            left: most,
+            drops: most as u64,
+        }
+    }
+
     /// Pays for one look, if there is anything left to pay with.
     fn pay(&mut self) -> bool {
         if self.left == 0 {
@@ -59,7 +70,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let mut swept = Swept::default();
         let willing = self.outside_listener();
         let sweep = |index| {
-            let mut budget = Budget { left: usize::MAX };
+            let mut budget = Budget::new(usize::MAX);
             self.flush_shard(index, at, &mut budget)
         };
         for part in super::parallel::each(&self.helpers, &due, willing, &sweep) {
@@ -69,9 +80,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         swept
     }
 
-    /// The same, but stops after looking at `budget` slots.
+    /// The same, but stops after looking at `budget` slots, and drops no more than so many entries.
     pub(super) fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
-        let mut budget = Budget { left: budget };
+        let mut budget = Budget::new(budget);
         let at = Moment::new(at);
         let guard = reclaim::pin();
         let surplus = self.pay_debt(at, &guard);
@@ -93,7 +104,23 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 break;
             }
         }
+        self.drop_some(first, budget.drops);
         swept
+    }
+
+    /// Drops what flushes have removed and is ripe, `most` at the most, without trying for more.
+    fn drop_some(&self, first: usize, most: u64) {
+        let guard = reclaim::pin();
+        for shard in &self.shards {
+            shard.slab.seal(Origin::Flushed, &guard);
+        }
+        guard.flush();
+        drop(guard);
+        let mut left = most;
+        for step in 0..self.shards.len() {
+            let shard = &self.shards[(first + step) % self.shards.len()];
+            left -= shard.slab.recycle(Origin::Flushed, left);
+        }
     }
 
     fn flush_shard(&self, index: usize, at: Moment, budget: &mut Budget) -> Swept {
@@ -103,7 +130,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let opened = shard.wheel.open(at, &guard, || budget.pay());
         // Before the first look: a slot added later changes it.
         let version = shard.wheel.version();
-        let mut batch = Batch::new(self, index, &mut guard);
+        let mut batch = Batch::new(self, index, &mut guard, budget.drops);
         let bounded = before != usize::MAX;
         let look = |number| {
             if budget.pay() {
@@ -124,6 +151,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         };
         batch.settle();
         let (removed, stay_until) = (batch.removed, batch.stay_until);
+        budget.drops = batch.drops;
         drop(batch);
         let anybody = !stay_until.is_never();
         if opened && finished && !bounded && anybody {
@@ -131,7 +159,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         }
         let visited = before - budget.left;
         shard.counters.visited(visited);
-        shard.recycle_ripe(Origin::Flushed);
+        drop(guard);
+        budget.drops -= shard.slab.recycle(Origin::Flushed, budget.drops);
         Swept {
             removed,
             visited,
@@ -144,7 +173,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         for index in 0..self.shards.len() {
             let shard = &self.shards[index];
             let mut guard = reclaim::pin();
-            let mut batch = Batch::new(self, index, &mut guard);
+            let mut batch = Batch::new(self, index, &mut guard, u64::MAX);
             for number in 1..=shard.slab.high_water() {
                 batch.clear(number);
             }
@@ -181,7 +210,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             guard.flush();
             drop(guard);
             for &index in shards {
-                self.shards[index].recycle_ripe(origin);
+                self.shards[index].slab.recycle(origin, u64::MAX);
             }
             let now = left();
             if now == before {
@@ -219,12 +248,6 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 }
 
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
-    fn recycle_ripe(&self, origin: Origin) {
-        while self.slab.recycle(origin) != 0 {}
-    }
-}
-
 /// Entries this thread has marked in one shard and not finished with. Finishes when dropped.
 struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
     core: &'m Core<K, V>,
@@ -233,12 +256,14 @@ struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
     guard: &'m mut Guard,
     marked: Vec<Event>,
     removed: usize,
+    /// How many entries it may drop.
+    drops: u64,
     /// The earliest deadline of those that stay in the due set; never if nobody does.
     stay_until: Deadline,
 }
 
 impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
-    fn new(core: &'m Core<K, V>, index: usize, guard: &'m mut Guard) -> Self {
+    fn new(core: &'m Core<K, V>, index: usize, guard: &'m mut Guard, drops: u64) -> Self {
         Self {
             core,
             index,
@@ -246,6 +271,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             guard,
             marked: Vec::new(),
             removed: 0,
+            drops,
             stay_until: Deadline::NEVER,
         }
     }
@@ -337,8 +363,9 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         shard.slab.retire_chain(chain, self.guard);
         self.core.deliver(&self.marked, self.guard);
         self.marked.clear();
-        self.guard.refresh();
-        shard.recycle_ripe(Origin::Flushed);
+        let drops = &mut self.drops;
+        self.guard
+            .refresh_after(|| *drops -= shard.slab.recycle(Origin::Flushed, *drops));
     }
 }
 

@@ -5,7 +5,7 @@ use super::evict::Evicted;
 use super::shard::Shard;
 use super::types::{InsertError, Inserted, Reason};
 use crate::reclaim::{self, Guard};
-use crate::slab::{Deadline, Held, Moment, Origin, SlotNumber};
+use crate::slab::{Deadline, Filled, Held, Moment, Origin, SlotNumber};
 use crate::sync::yield_now;
 use crate::table::{Search, Table};
 use crate::time::Timestamp;
@@ -28,38 +28,48 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     ) -> Result<Inserted, InsertError<K, V>> {
         // The line comes while a slot is found and filled.
         self.prefetch(hash);
+        let (deadline, now) = (Deadline::new(deadline), Moment::new(now));
+        let expired = deadline.has_passed(now);
+        let refused = expired || self.permits.maximum() == 0;
+        let route = self.route(hash);
+        // Before the guard, for what was in the slot is dropped.
+        let mut held = if refused {
+            None
+        } else {
+            route.shard.take_used_slot()
+        };
         let mut guard = reclaim::pin();
-        let surplus = self.pay_debt(Moment::new(now), &guard);
+        if held.is_none() && !refused {
+            held = route.shard.take_slot_slowly(&mut guard);
+        }
+        let surplus = self.pay_debt(now, &guard);
         self.deliver(&surplus.events, &guard);
-        let inserted = self.insert_one(hash, key, value, deadline, now, &mut guard);
+        let Some(held) = held else {
+            return Err(if expired {
+                InsertError::Expired(key, value)
+            } else if refused {
+                InsertError::Zero(key, value)
+            } else {
+                route.shard.counters.exhausted();
+                InsertError::Exhausted(key, value)
+            });
+        };
+        let filled = held.fill(route.hash, deadline, key, value);
+        let inserted = self.insert_filled(route, filled, now, &guard);
         inserted.map(|inserted| Inserted {
             evicted: inserted.evicted + surplus.count,
             ..inserted
         })
     }
 
-    fn insert_one(
+    fn insert_filled(
         &self,
-        hash: u64,
-        key: K,
-        value: V,
-        deadline: Timestamp,
-        now: Timestamp,
-        guard: &mut Guard,
+        route: Route<'_, K, V>,
+        filled: Filled<'_, K, V>,
+        now: Moment,
+        guard: &Guard,
     ) -> Result<Inserted, InsertError<K, V>> {
-        let (deadline, now) = (Deadline::new(deadline), Moment::new(now));
-        if deadline.has_passed(now) {
-            return Err(InsertError::Expired(key, value));
-        }
-        if self.permits.maximum() == 0 {
-            return Err(InsertError::Zero(key, value));
-        }
-        let Route { shard, index, hash } = self.route(hash);
-        let Some(held) = shard.take_slot(guard) else {
-            shard.counters.exhausted();
-            return Err(InsertError::Exhausted(key, value));
-        };
-        let guard = &*guard;
+        let Route { shard, index, hash } = route;
         let retire = |n: SlotNumber| shard.slab.retire(n, guard);
         let mut undelivered = Undelivered {
             core: self,
@@ -67,7 +77,6 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             guard,
         };
         let evicted = &mut undelivered.evicted;
-        let filled = held.fill(hash, deadline, key, value);
         let number = filled.number();
         let mut inserted = Inserted::default();
         let mut permit = None;
@@ -142,23 +151,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Drop for Undelivered<'_
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
-    /// A slot for a new entry.
-    #[inline]
-    fn take_slot(&self, guard: &mut Guard) -> Option<Held<'_, K, V>> {
-        if let Some(held) = self.take_used_slot() {
-            return Some(held);
-        }
-        self.take_slot_slowly(guard)
-    }
-
-    /// That of an entry that has left, if one is ripe: so what leaves is dropped as soon as others
-    /// come, and no reserve of free slots delays it.
+    /// A slot for a new entry: that of an entry that has left, if one is ripe, so that what leaves is
+    /// dropped as soon as others come, and no reserve of free slots delays it.
     #[inline]
     fn take_used_slot(&self) -> Option<Held<'_, K, V>> {
         let ripe = self.slab.take_ripe(Origin::Single);
         ripe.or_else(|| self.slab.take_free())
     }
 
+    /// A slot that was never used, or else any that can be had.
     #[cold]
     fn take_slot_slowly(&self, guard: &mut Guard) -> Option<Held<'_, K, V>> {
         if let Some(held) = self.slab.take_fresh() {
@@ -172,15 +173,19 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             self.slab.seal(Origin::Single, guard);
             self.slab.seal(Origin::Flushed, guard);
             guard.flush();
-            guard.refresh();
-            if let Some(held) = self.take_used_slot() {
-                return Some(held);
-            }
-            if let Some(held) = self.slab.take_ripe(Origin::Flushed) {
-                self.counters.stray();
-                return Some(held);
+            let mut held = None;
+            guard.refresh_after(|| held = self.take_used_slot().or_else(|| self.take_stray()));
+            if held.is_some() {
+                return held;
             }
         }
         None
+    }
+
+    /// That of an entry that a flush has removed.
+    fn take_stray(&self) -> Option<Held<'_, K, V>> {
+        let held = self.slab.take_ripe(Origin::Flushed)?;
+        self.counters.stray();
+        Some(held)
     }
 }

@@ -119,7 +119,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     }
 
     /// Like [`flush`](Self::flush), on this thread only, but stops after looking at `budget` slots
-    /// and says so in [`Swept::remaining`]; the next call goes on.
+    /// and says so in [`Swept::remaining`]; the next call goes on. It also drops no more than `budget`
+    /// of the values that flushes have removed; those left over are for the next flush, of either
+    /// kind, or for [`reclaim`](Self::reclaim).
     ///
     /// A loop until nothing remains ends if this is the only bounded flush at work and `at` does not
     /// move; otherwise it may go round for as long as more entries than the budget expire later in
@@ -215,7 +217,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// any more, but for what another thread has just unlinked, in an operation still under way.
     ///
     /// Flushes and inserts do this as they go; call it when the map falls idle, or when secrets
-    /// have to be gone. While this thread or another holds a guard it can do little.
+    /// have to be gone. While this thread or another holds a guard it can do little, and so it can
+    /// from the destructor of a thread-local: call it earlier.
     pub fn reclaim(&self) -> usize {
         self.core.reclaim() as usize
     }

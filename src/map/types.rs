@@ -56,8 +56,8 @@ pub enum InsertError<K, V> {
     ///
     /// Each shard keeps some slots in reserve for entries that have been removed but may still be
     /// read. A guard held for a very long time, while a great many entries come and go, uses them
-    /// up. A listener, and a destructor that an insert or a flush runs, counts as a guard for as long
-    /// as it takes. So does, in the end, a value whose destructor inserts another each time.
+    /// up. A listener counts as a guard for as long as it takes. So does, in the end, a value whose
+    /// destructor inserts another each time.
     Exhausted(K, V),
 }
 

@@ -94,6 +94,11 @@ impl Guard {
         self.0.repin();
     }
 
+    /// The same, and runs `f` in between, when this guard holds nothing back.
+    pub(crate) fn refresh_after(&mut self, f: impl FnOnce()) {
+        self.0.repin_after(f);
+    }
+
     /// Runs `f` once no guard that is pinned now is left.
     pub(crate) fn defer<F: FnOnce() + Send + 'static>(&self, f: F) {
         self.0.defer(f);

@@ -90,10 +90,18 @@ fn leave() {
 
 impl Guard {
     pub(super) fn repin(&mut self) {
-        if DEPTH.with(Cell::get) == 1 {
-            leave();
-            enter();
+        self.repin_after(|| ());
+    }
+
+    pub(super) fn repin_after(&mut self, f: impl FnOnce()) {
+        if DEPTH.with(Cell::get) != 1 {
+            return f();
         }
+        DEPTH.with(|d| d.set(0));
+        leave();
+        f();
+        DEPTH.with(|d| d.set(1));
+        enter();
     }
 
     pub(super) fn defer<F: FnOnce() + Send + 'static>(&self, f: F) {

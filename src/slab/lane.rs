@@ -11,15 +11,14 @@
 //! There are two lanes. What a flush removed (its deadline word says so) goes by *flushed* and is
 //! recycled by flushes; everything else by *single*, from which an insert takes the slot it needs.
 //! So the destructors of flushed sessions run on threads that flush, and what leaves one by one is
-//! dropped by who comes in its place, one for one.
+//! dropped by who comes in its place, one for one (and one more where no slot is free).
 //!
 //! A limbo has two halves: one is filled while the other is emptied, and then they change places. So
-//! what waits there is dropped after at most twice as many inserts as there are slots waiting, however
-//! much a guard has once held back.
+//! what waits there is dropped in the end, however much ripens after it.
 //!
 //! Ground rules:
-//! - Nobody has more slots in hand than one, or a few that are free but not shared yet: a destructor
-//!   that takes long keeps no other slot from an insert.
+//! - Who takes slots off a limbo has few in hand (see [`HAND`]), and is not pinned: a destructor that
+//!   takes long keeps hardly a slot from an insert, and holds back no epoch.
 //! - Slots in a lane are chained by their life words. The last of a chain that has come to a *limbo*
 //!   leads on by its link word, which nobody else needs there.
 //! - A deferred closure holds the slab and two numbers: small enough to be stored inline, and it
@@ -28,7 +27,7 @@
 
 use std::mem;
 
-use super::{Body, Deadline, Held, Life, Slab, Slot, SlotNumber, stamped};
+use super::{Body, Deadline, Held, Life, Link, Slab, Slot, SlotNumber, stamped};
 use crate::inside::Inside;
 use crate::reclaim::Guard;
 use crate::sync::Arc;
@@ -37,8 +36,12 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// So many singly retired slots make a chain: one deferred closure, one collection attempt.
 const SEAL_AT: u64 = 32;
 
-/// After so many slots, who recycles all of them lets others have those.
-const SHARE_EVERY: u64 = 32;
+/// So many ripe slots at the most are taken off a limbo at once, which makes all that is done for
+/// each of them alone cheap.
+const HAND: u32 = if cfg!(loom) { 2 } else { 32 };
+
+/// And no more than this part of all slots.
+const HAND_SHARE: u32 = if cfg!(loom) { 1 } else { 64 };
 
 /// Which lane a removed slot goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +85,11 @@ impl Lane {
 
     pub(super) fn retired(&self) -> u64 {
         self.retired.load(Ordering::Acquire) // as above
+    }
+
+    fn count_recycled(&self, slots: u64) {
+        // Release: partner of the Acquire in `left_to`.
+        self.recycled.fetch_add(slots, Ordering::Release);
     }
 
     pub(super) fn garbage(&self) -> u64 {
@@ -158,6 +166,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
     /// Defers what is pending in a lane. `true` if there was anything.
     pub(crate) fn seal(self: &Arc<Self>, origin: Origin, guard: &Guard) -> bool {
         let lane = self.lane(origin);
+        // Relaxed: what is not seen yet is for the next call.
+        if lane.pending.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
         // Acquire: partner of the Release in `retire`.
         let head = lane.pending.swap(0, Ordering::Acquire);
         let first = head as u32;
@@ -233,17 +245,20 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         }
     }
 
-    /// Who follows a slot in its limbo (0: nobody). Nonsense if it is there no more.
+    /// Who follows a slot in its limbo (0: nobody). If it is there no more, another slot or none.
     fn behind(&self, number: SlotNumber) -> SlotNumber {
         let slot = self.slot(number);
         match Life::from_raw(slot.life.load(Ordering::Relaxed)).number() {
-            0 => slot.link.load(Ordering::Relaxed),
+            0 => Link::from_raw(slot.link.load(Ordering::Relaxed))
+                .target()
+                .unwrap_or(0),
             next => next,
         }
     }
 
-    /// Takes the first slot off a half of a limbo.
-    fn leave_limbo(&self, limbo: &AtomicU64) -> Option<SlotNumber> {
+    /// Takes slots off a half of a limbo, `most` at the most. The first, and how many.
+    #[inline]
+    fn leave_limbo(&self, limbo: &AtomicU64, most: u32) -> Option<(SlotNumber, u32)> {
         // Acquire: partner of the Release in `ripen`: chains and links are as the closures left
         // them, and what readers did before they unpinned has happened.
         let mut head = limbo.load(Ordering::Acquire);
@@ -252,30 +267,36 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
             if first == 0 {
                 return None;
             }
-            // If this is stale, the stamp has moved and the CAS fails.
-            let rest = self.behind(first);
+            // If any of this is stale, the stamp has moved and the CAS fails.
+            let (mut rest, mut len) = (self.behind(first), 1);
+            while rest != 0 && len < most {
+                rest = self.behind(rest);
+                len += 1;
+            }
             match limbo.compare_exchange_weak(
                 head,
                 stamped(head, u64::from(rest)),
                 Ordering::Acquire,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Some(first),
+                Ok(_) => return Some((first, len)),
                 Err(now) => head = now,
             }
         }
     }
 
-    /// Takes one slot off a limbo, from the half that was filled before.
-    fn leave_older(&self, lane: &Lane) -> Option<SlotNumber> {
+    /// Takes slots off a limbo, from the half that was filled before.
+    #[inline]
+    fn leave_older(&self, lane: &Lane, most: u32) -> Option<(SlotNumber, u32)> {
         // Relaxed: which half is filled decides about order only.
         let filling = lane.filling.load(Ordering::Relaxed);
-        self.leave_limbo(&lane.limbo[filling ^ 1]).or_else(|| {
-            // What ripens from here on waits for what is there.
-            let first = self.leave_limbo(&lane.limbo[filling])?;
-            lane.filling.store(filling ^ 1, Ordering::Relaxed);
-            Some(first)
-        })
+        self.leave_limbo(&lane.limbo[filling ^ 1], most)
+            .or_else(|| {
+                // What ripens from here on waits for what is there.
+                let taken = self.leave_limbo(&lane.limbo[filling], most)?;
+                lane.filling.store(filling ^ 1, Ordering::Relaxed);
+                Some(taken)
+            })
     }
 
     /// Whether something may be ripe, and values may be dropped here: not inside a value's Drop that
@@ -292,63 +313,67 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         }
     }
 
-    /// A ripe slot for a new entry; what was in it is dropped. If nothing is free another becomes so:
-    /// an insert in a value's Drop takes no ripe slot, and has to find one.
+    /// A ripe slot for a new entry; what was in it is dropped, so the caller should not be pinned. If
+    /// nothing is free another becomes so: an insert in a value's Drop takes no ripe slot, and has to
+    /// find one.
     #[inline]
     pub(crate) fn take_ripe(self: &Arc<Self>, origin: Origin) -> Option<Held<'_, K, V>> {
         let _inside = self.recycling(origin)?;
-        let number = self.recycle_one(origin)?;
+        let lane = self.lane(origin);
+        let (number, _) = self.leave_older(lane, 1)?;
+        // SAFETY: as in `recycle_chain`.
+        unsafe { self.drop_body(self.slot(number)) };
+        lane.count_recycled(1);
         // Relaxed: as good as a moment earlier or later.
         if self.free.load(Ordering::Relaxed) as u32 == 0 {
-            if let Some(another) = self.recycle_one(origin) {
-                self.put_free_chain(another, another);
-            }
+            self.recycle_up_to(lane, 1);
         }
         Some(self.hold(number))
     }
 
-    /// Drops what is in a ripe slot, which is the caller's then.
-    fn recycle_one(&self, origin: Origin) -> Option<SlotNumber> {
-        let number = self.leave_older(self.lane(origin))?;
-        // SAFETY: it came off a limbo, so the epoch has passed since it was unlinked and we alone
-        // have it. Every slot in a limbo has its body.
-        unsafe { self.drop_body(self.slot(number)) };
-        // Release: partner of the Acquire in `Lane::left_to`.
-        let lane = self.lane(origin);
-        lane.recycled.fetch_add(1, Ordering::Release);
-        Some(number)
-    }
-
-    /// Drops what is ripe in a lane; the slots are free then. How many.
-    ///
-    /// They are taken off one by one, so that while a destructor takes long others find the rest.
-    pub(crate) fn recycle(&self, origin: Origin) -> u64 {
+    /// Drops what is ripe in a lane, `most` at the most; the slots are free then. How many.
+    pub(crate) fn recycle(&self, origin: Origin, most: u64) -> u64 {
         let Some(_inside) = self.recycling(origin) else {
             return 0;
         };
-        let mut done = 0;
-        let mut chain = Chain::default();
-        while let Some(number) = self.recycle_one(origin) {
-            // Free, and chained behind those before it.
-            if chain.len == 0 {
-                chain.first = number;
-            } else {
-                let before = self.slot(chain.last);
-                before
-                    .life
-                    .store(Life::free(number).raw(), Ordering::Relaxed);
-            }
-            chain.last = number;
-            chain.len += 1;
-            done += 1;
-            if chain.len == SHARE_EVERY {
-                let Chain { first, last, .. } = mem::take(&mut chain);
-                self.put_free_chain(first, last);
+        let mut left = most;
+        while left != 0 {
+            match self.recycle_up_to(self.lane(origin), left) {
+                0 => break,
+                recycled => left -= recycled,
             }
         }
-        if chain.len != 0 {
-            self.put_free_chain(chain.first, chain.last);
+        most - left
+    }
+
+    /// The same for as many slots as a thread may have in hand.
+    fn recycle_up_to(&self, lane: &Lane, most: u64) -> u64 {
+        // Relaxed: a bound for later calls, see `set_limit`.
+        let hand = (self.limit.load(Ordering::Relaxed) / HAND_SHARE).clamp(1, HAND);
+        match self.leave_older(lane, most.min(hand.into()) as u32) {
+            Some((first, len)) => self.recycle_chain(lane, first, len),
+            None => 0,
         }
-        done
+    }
+
+    fn recycle_chain(&self, lane: &Lane, first: SlotNumber, len: u32) -> u64 {
+        let (mut next, mut left) = (first, len);
+        loop {
+            let number = next;
+            let slot = self.slot(number);
+            next = self.behind(number);
+            // SAFETY: it came off a limbo, so the epoch has passed since it was unlinked and we
+            // alone have it. Every slot in a limbo has its body.
+            unsafe { self.drop_body(slot) };
+            left -= 1;
+            if left == 0 {
+                self.put_free(first, number);
+                break;
+            }
+            // Relaxed: published with the chain.
+            slot.life.store(Life::free(next).raw(), Ordering::Relaxed);
+        }
+        lane.count_recycled(len.into());
+        len.into()
     }
 }

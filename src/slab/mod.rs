@@ -3,8 +3,9 @@
 //!
 //! Ground rules:
 //! - A slot's **body** (key and value) is written only by the inserter that holds it, before the
-//!   slot is published in the table, and dropped only by who takes it off a limbo, after the epoch has passed
-//!   since the slot was unlinked (or with the whole slab, exclusively). In between it is read-only.
+//!   slot is published in the table, and dropped only by who takes it off a limbo, after the epoch
+//!   has passed since the slot was unlinked (or with the whole slab, exclusively). In between it is
+//!   read-only.
 //! - `hash` is written by the holder too, and never changes while the slot is linked.
 //! - Who reaches a slot **through the table** while pinned may read all of it.
 //! - Who comes **by its number** pins, then reads `life`: unless that says *linked* there is
@@ -238,8 +239,8 @@ impl<K, V> Slab<K, V> {
     /// A slot from the free list.
     #[inline]
     pub(crate) fn take_free(self: &Arc<Self>) -> Option<Held<'_, K, V>> {
-        // Acquire: partner of the Release in `put_free_chain`; the life words of the chain must be
-        // read as its recycler wrote them.
+        // Acquire: partner of the Release in `put_free`; the life words of the chain must be read as
+        // its recycler wrote them.
         let mut head = self.free.load(Ordering::Acquire);
         loop {
             let number = head as u32;
@@ -293,8 +294,8 @@ impl<K, V> Slab<K, V> {
         Held { slab: self, number }
     }
 
-    /// Puts a chain of recycled slots, linked by their life words, on the free list.
-    fn put_free_chain(&self, first: SlotNumber, last: SlotNumber) {
+    /// Puts slots without a body, chained by their life words, on the free list.
+    fn put_free(&self, first: SlotNumber, last: SlotNumber) {
         let last = self.slot(last);
         let mut head = self.free.load(Ordering::Relaxed);
         loop {
@@ -303,7 +304,7 @@ impl<K, V> Slab<K, V> {
             match self.free.compare_exchange_weak(
                 head,
                 stamped(head, u64::from(first)),
-                // Release: partner of the Acquire in `take_free`, which then sees the wiped body
+                // Release: partner of the Acquire in `take_free`, which then sees the wiped bodies
                 // and the chain.
                 Ordering::Release,
                 Ordering::Relaxed,
@@ -454,7 +455,7 @@ impl<'s, K, V> Held<'s, K, V> {
 
 impl<K, V> Drop for Held<'_, K, V> {
     fn drop(&mut self) {
-        self.slab.put_free_chain(self.number, self.number);
+        self.slab.put_free(self.number, self.number);
     }
 }
 

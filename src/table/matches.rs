@@ -32,7 +32,7 @@ pub(super) fn by_word(line: &Line, fingerprint: Fingerprint) -> u32 {
     (0..LINE_WORDS).fold(0, |mask, at| mask | has(at) << at)
 }
 
-/// The same with SSE2, which every x86-64 processor has: a sixth of the instructions.
+/// The same with SSE2, which every x86-64 processor has.
 #[cfg(all(
     target_arch = "x86_64",
     target_pointer_width = "64",
@@ -44,7 +44,6 @@ mod vector {
         __m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_packs_epi32, _mm_packus_epi16,
         _mm_set1_epi8, _mm_srli_epi32,
     };
-
     use std::ptr;
 
     use super::{Fingerprint, LINE_WORDS, Line};
@@ -72,12 +71,12 @@ mod vector {
     #[inline]
     fn load(line: &Line) -> [__m128i; 4] {
         let (a, b, c, d);
-        // SAFETY: reads the 64 bytes of the line, which are aligned to 64, and nothing else. Other threads may write it meanwhile, by atomic
-        // stores and CASes: that is why this is assembly, which the language's rules about races do
-        // not reach. The processor never tears an aligned double word, and loads in the order of the
-        // program (Intel SDM 3A, 9.1.1 and 9.2.2); the compiler moves no access to memory across (no
-        // option says that it may). So each word is loaded as with Acquire. What is read of the head
-        // is not used.
+        // SAFETY: reads the 64 bytes of the line, which are aligned to 64, and nothing else. Other
+        // threads may write it meanwhile, by atomic stores and CASes: that is why this is assembly,
+        // which the language's rules about races do not reach. The processor never tears an aligned
+        // double word, and loads in the order of the program (Intel SDM 3A, 9.1.1 and 9.2.2); the
+        // compiler moves no access to memory across (no option says that it may). So each word is
+        // loaded as with Acquire. What is read of the head is not used.
         unsafe {
             asm!(
                 "movdqa {a}, xmmword ptr [{line}]",
