@@ -27,3 +27,36 @@ pub(crate) fn prefetch<T>(at: &T) {
     }
     let _ = at;
 }
+
+/// Takes the first word of a value for an address and fetches that line, if the value has a destructor,
+/// which then likely frees what stands there. A hint: it may be no address at all.
+///
+/// # Safety
+/// All of `value` lies in memory that can be read. It need not be initialised, and others may be writing
+/// it.
+#[inline]
+pub(crate) unsafe fn prefetch_owned<T>(value: *const T) {
+    #[cfg(all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        not(any(loom, miri))
+    ))]
+    if std::mem::needs_drop::<T>()
+        && size_of::<T>() >= size_of::<usize>()
+        && align_of::<T>() >= align_of::<usize>()
+    {
+        // SAFETY: the caller's. That others may write it is why this is assembly, which the language's
+        // rules about races and initialisation do not reach. An aligned word is not torn, and what was
+        // read goes nowhere but into a prefetch, which does not fault whatever the address.
+        unsafe {
+            std::arch::asm!(
+                "mov {owned}, qword ptr [{value}]",
+                "prefetcht0 byte ptr [{owned}]",
+                value = in(reg) value,
+                owned = out(reg) _,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+    }
+    let _ = value;
+}

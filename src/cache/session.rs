@@ -5,13 +5,16 @@ use super::options::SessionOptions;
 use crate::Timestamp;
 
 /// A cached session. The deadline isn't here: it is the map's.
+///
+/// The value comes first, because the map fetches ahead what the first word leads to.
+#[repr(C)]
 pub(super) struct Session<V> {
+    value: V,
     /// When the peer was first fully authenticated.
     authenticated_at: Timestamp,
     /// The generation of the key's context when the session was inserted.
     generation: u32,
     flags: Flags,
-    value: V,
 }
 
 impl<V> Session<V> {

@@ -54,6 +54,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 InsertError::Exhausted(key, value)
             });
         };
+        route.shard.prefetch(held.number(), deadline);
         let filled = held.fill(route.hash, deadline, key, value);
         let inserted = self.insert_filled(route, filled, now, &guard);
         inserted.map(|inserted| Inserted {

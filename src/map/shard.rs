@@ -3,6 +3,7 @@
 use super::stats::Counters;
 use super::types::Reason;
 use crate::inside::Name;
+use crate::prefetch::PREFETCHES;
 use crate::reclaim::Guard;
 use crate::slab::{Deadline, Moment, Slab, Slot, SlotNumber};
 use crate::sync::Arc;
@@ -54,6 +55,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
         self.withdraw(number);
         self.unlink(number, at, guard);
         self.counters.removed(reason, 1);
+    }
+
+    /// Asks for what [`publish`](Self::publish) will need.
+    #[inline]
+    pub(super) fn prefetch(&self, number: SlotNumber, deadline: Deadline) {
+        if PREFETCHES {
+            self.wheel.prefetch(number, deadline);
+            self.tournament.prefetch(number);
+        }
     }
 
     /// Makes a slot that was just linked visible by its number, and schedules it.

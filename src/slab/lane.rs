@@ -29,6 +29,7 @@ use std::mem;
 
 use super::{Body, Deadline, Held, Life, Link, Slab, Slot, SlotNumber, stamped};
 use crate::inside::Inside;
+use crate::prefetch::{PREFETCHES, prefetch};
 use crate::reclaim::Guard;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -321,6 +322,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         let _inside = self.recycling(origin)?;
         let lane = self.lane(origin);
         let (number, _) = self.leave_older(lane, 1)?;
+        self.prefetch_behind(number);
         // SAFETY: as in `recycle_chain`.
         unsafe { self.drop_body(self.slot(number)) };
         lane.count_recycled(1);
@@ -329,6 +331,18 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
             self.recycle_up_to(lane, 1);
         }
         Some(self.hold(number))
+    }
+
+    /// Asks for what the insert will need that takes the slot behind: what the value there owns; and
+    /// for the slot behind that, so that this can be asked next time.
+    #[inline]
+    fn prefetch_behind(&self, number: SlotNumber) {
+        let next = if PREFETCHES { self.behind(number) } else { 0 };
+        if next != 0 {
+            self.slot(next).prefetch_owned();
+            let after = self.slot_if_there(self.behind(next));
+            after.into_iter().for_each(prefetch);
+        }
     }
 
     /// Drops what is ripe in a lane, `most` at the most; the slots are free then. How many.
@@ -357,6 +371,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
     }
 
     fn recycle_chain(&self, lane: &Lane, first: SlotNumber, len: u32) -> u64 {
+        if PREFETCHES {
+            let mut next = first;
+            for _ in 0..len {
+                self.slot(next).prefetch_owned();
+                next = self.behind(next);
+            }
+        }
         let (mut next, mut left) = (first, len);
         loop {
             let number = next;

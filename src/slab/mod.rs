@@ -27,6 +27,7 @@ use std::mem::{self, MaybeUninit};
 use crate::contain::contain;
 use crate::geometry::{FIRST_BITS, MAX_SLOTS, SEGMENTS};
 use crate::inside::Name;
+use crate::prefetch::{PREFETCHES, prefetch_owned};
 use crate::reclaim;
 use crate::segments::{Blank, Segments};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -150,6 +151,19 @@ impl<K, V> Slot<K, V> {
             let body = unsafe { &*(*body).as_ptr() };
             (&body.key, &body.value)
         })
+    }
+
+    /// Asks for what the value owns, whoever may be dropping it.
+    #[inline]
+    fn prefetch_owned(&self) {
+        if PREFETCHES {
+            self.body.with(|body| {
+                let body = body.cast::<Body<K, V>>();
+                // SAFETY: a place within the slot, not read here; slots are never freed before the
+                // slab, which the caller borrows.
+                unsafe { prefetch_owned(&raw const (*body).value) };
+            });
+        }
     }
 
     #[inline]

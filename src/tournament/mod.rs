@@ -26,6 +26,7 @@ mod rank;
 pub(crate) use rank::Rank;
 
 use crate::geometry::{MATCH_BITS, NUMBER_BITS, ROUNDS};
+use crate::prefetch::prefetch;
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -101,6 +102,12 @@ impl Tournament {
     pub(crate) fn is_on(&self) -> bool {
         // Relaxed: the fences make the order, see `begin`.
         self.state.load(Ordering::Relaxed) != OFF
+    }
+
+    /// Asks for the line of a slot's key.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: SlotNumber) {
+        self.rounds[0].get(slot).into_iter().for_each(prefetch);
     }
 
     /// Makes a slot's key what `rank_of` says, which reads the slot anew each time it is called.

@@ -163,6 +163,20 @@ impl Wheel {
         }
     }
 
+    /// Asks for the line in which a hint would set its bit.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: SlotNumber, deadline: Deadline) {
+        // Relaxed: an old cursor asks for another line than is needed.
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        if let Place::Position { level, number } = place(cursor, deadline.tick(self.tick_bits)) {
+            let object = self.position(level, number).load(Ordering::Acquire); // as in `hint`
+            if !object.is_null() {
+                // SAFETY: as in `hint`.
+                unsafe { (*object).prefetch(slot) };
+            }
+        }
+    }
+
     /// Where `at` would move the cursor.
     fn target(&self, at: Moment) -> u64 {
         let horizon = self.horizon.load(Ordering::Relaxed); // as in `hint`

@@ -5,6 +5,7 @@ use std::ptr;
 use super::due::DueSet;
 use super::stamped::WIDTH;
 use crate::geometry::{PAGE_FIRST_BITS, PAGE_SEGMENTS, PAGE_WORDS};
+use crate::prefetch::prefetch;
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -44,6 +45,19 @@ impl Tick {
 
     pub(super) fn begin(&self) -> u64 {
         self.begin
+    }
+
+    /// Asks for the line of a slot's bit.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: SlotNumber) {
+        let word = slot / u64::BITS;
+        if let Some(cell) = self.pages.get(word / PAGE_WORDS) {
+            let page = cell.load(Ordering::Acquire); // as in `set`
+            if !page.is_null() {
+                // SAFETY: as in `set`.
+                prefetch(unsafe { &(*page).0[(word % PAGE_WORDS) as usize] });
+            }
+        }
     }
 
     /// Sets a slot's bit.
