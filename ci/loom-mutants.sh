@@ -96,7 +96,7 @@ wanted() {
 mutants() {
     local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs flush=src/map/flush.rs read=src/map/read.rs
     local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
-    local table=src/table/mod.rs line=src/table/line.rs
+    local table=src/table/mod.rs line=src/table/line.rs tick=src/wheel/tick.rs
 
     # Hint against open.
     if wanted M1; then
@@ -114,6 +114,19 @@ mutants() {
     if wanted M2b; then
         swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
         mutant M2b "no fence in open, bit set before" sweep/insert_against_open_and_sweep
+    fi
+    if wanted M1c; then
+        swap $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
+        mutant M1c "no fence in hint, in a page" hint/hint_against_open_in_a_page
+    fi
+    if wanted M2c; then
+        swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
+        mutant M2c "no fence in open, in a page" hint/hint_against_open_in_a_page
+    fi
+    if wanted M11b; then
+        swap $tick 'self.moved.fetch_max(1, Ordering::Release);' ''
+        swap $tick $'if moved == 0 {\n' $'if moved == 0 {\nself.moved.fetch_max(1, Ordering::Release);\n'
+        mutant M11b "the few said to be moved before they are" take/flush_against_flush
     fi
     if wanted M9; then
         swap $wheel $'fence(Ordering::SeqCst);\n                found.move_to' 'found.move_to'

@@ -65,6 +65,9 @@ pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };
 /// Positions in a wheel level.
 pub(crate) const POSITIONS: u32 = 1 << DIGIT_BITS;
 
+/// Words of a tick for its first few slots, two in each. Together they make a cache line.
+pub(crate) const FEW_WORDS: usize = if TINY { 1 } else { 8 };
+
 /// Words of 64 bits in a page of a tick: 16 make two cache lines. With half as many, a page's pointer
 /// and what the allocator adds to it would be more than a third of its memory.
 pub(crate) const PAGE_WORDS: u32 = if cfg!(loom) { 1 } else { 1 << PAGE_WORD_BITS };

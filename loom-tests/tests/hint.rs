@@ -17,6 +17,9 @@ use sessionwheel_loom_tests::{TICK_BITS, after, check, tick};
 const SLOT: u32 = 1;
 const OTHER: u32 = 2;
 
+/// As many as a tick has by their numbers; whoever comes after them has a bit in a page.
+const CROWD: [u32; 2] = [3, 4];
+
 struct Model {
     wheel: Wheel,
     /// What `Slot::is_live` would say of `SLOT`.
@@ -69,16 +72,38 @@ impl Model {
     }
 }
 
+/// Two models: the slot is one of the few of its tick, or has a bit in a page.
+macro_rules! found_by_somebody {
+    ($(#[$doc:meta])* $name:ident, $paged:ident: $due:expr, $set_up:expr, $one:expr, $other:expr) => {
+        $(#[$doc])*
+        #[test]
+        fn $name() {
+            found_in_company(stringify!($name), $due, &[], $set_up, $one, $other);
+        }
+
+        #[test]
+        fn $paged() {
+            found_in_company(stringify!($paged), $due, &CROWD, $set_up, $one, $other);
+        }
+    };
+}
+
 /// Two threads on a model that is set up first; at the end one more flush when the slot is due.
 /// Somebody has to find it.
-fn found_by_somebody(
+fn found_in_company(
     name: &str,
-    model: impl Fn() -> Model + Send + Sync + 'static,
+    due: u64,
+    company: &'static [u32],
+    set_up: impl Fn(&Model) + Copy + Send + Sync + 'static,
     one: impl Fn(&Model) -> bool + Copy + Send + Sync + 'static,
     other: impl Fn(&Model) -> bool + Copy + Send + Sync + 'static,
 ) {
     check(name, 3, move || {
-        let model = Arc::new(model());
+        let model = Arc::new(Model::new(due));
+        for &slot in company {
+            model.hint(slot, due);
+        }
+        set_up(&model);
         let beside = {
             let model = Arc::clone(&model);
             thread::spawn(move || other(&model))
@@ -97,99 +122,71 @@ fn insert(model: &Model) -> bool {
     false
 }
 
-/// At stake: the opener reads the bits before this one is set, the hint reads the cursor before it
-/// moves, and nobody ever looks at the slot.
-#[test]
-fn hint_against_open() {
-    let model = || {
-        let model = Model::new(1);
+found_by_somebody! {
+    /// At stake: the opener reads the bits before this one is set, the hint reads the cursor before it
+    /// moves, and nobody ever looks at the slot.
+    hint_against_open, hint_against_open_in_a_page:
+    1, |model: &Model| {
         model.hint(OTHER, 1); // the tick and its page are there
-        model
-    };
-    let open = |model: &Model| model.flush(1);
-    found_by_somebody("hint_against_open", model, insert, open);
+    }, insert, |model: &Model| model.flush(1)
 }
 
-/// The same where tick and page are made by the hint while the opener comes by.
-#[test]
-fn hint_in_a_new_tick_against_open() {
-    let model = || {
-        let model = Model::new(1);
+found_by_somebody! {
+    /// The same where tick and page are made by the hint while the opener comes by.
+    hint_in_a_new_tick_against_open, hint_in_a_new_tick_against_open_in_a_page:
+    1, |model: &Model| {
         model.hint(OTHER, 2); // so that the cursor may go beyond tick 1
-        model
-    };
-    let open = |model: &Model| model.flush(2);
-    found_by_somebody("hint_in_a_new_tick_against_open", model, insert, open);
+    }, insert, |model: &Model| model.flush(2)
 }
 
-/// At stake: an earlier tenant has left the bit set, so the hint writes nothing. The sweep that
-/// the bit leads to may still see the slot as it was before, and clear it.
-#[test]
-fn hint_on_a_set_bit_against_open() {
-    let model = || {
-        let model = Model::new(1);
-        model.hint(SLOT, 1);
-        model
-    };
-    let open = |model: &Model| model.flush(1);
-    found_by_somebody("hint_on_a_set_bit_against_open", model, insert, open);
+found_by_somebody! {
+    /// At stake: an earlier tenant has left the bit set, so the hint writes nothing. The sweep that
+    /// the bit leads to may still see the slot as it was before, and clear it.
+    hint_on_a_set_bit_against_open, hint_on_a_set_bit_against_open_in_a_page:
+    1, |model: &Model| model.hint(SLOT, 1), insert, |model: &Model| model.flush(1)
 }
 
 /// The same with the bit in the due set already: to set it again must move the stamp.
 #[test]
 fn hint_on_a_due_bit_against_sweep() {
-    let model = || {
-        let model = Model::new(0);
-        model.hint(SLOT, 0);
-        model
-    };
+    let set_up = |model: &Model| model.hint(SLOT, 0);
     let open = |model: &Model| model.flush(0);
-    found_by_somebody("hint_on_a_due_bit_against_sweep", model, insert, open);
+    found_in_company(
+        "hint_on_a_due_bit_against_sweep",
+        0,
+        &[],
+        set_up,
+        insert,
+        open,
+    );
 }
 
-/// At stake: a hint on the upper level, for tick 5, while the cursor comes to tick 4, where the upper
-/// level's span is handed down, and then to tick 5.
-#[test]
-fn hint_against_a_change_of_level() {
-    let model = || {
-        let model = Model::new(5);
-        model.hint(OTHER, 5);
-        model
-    };
-    let open = |model: &Model| {
+found_by_somebody! {
+    /// At stake: a hint on the upper level, for tick 5, while the cursor comes to tick 4, where the upper
+    /// level's span is handed down, and then to tick 5.
+    hint_against_a_change_of_level, hint_against_a_change_of_level_in_a_page:
+    5, |model: &Model| model.hint(OTHER, 5), insert, |model: &Model| {
         assert!(!model.flush(4), "not due yet");
         model.flush(5)
-    };
-    found_by_somebody("hint_against_a_change_of_level", model, insert, open);
+    }
 }
 
-/// At stake: a sweep finds the slot in the due set before its time and hints it a level below,
-/// while another flush comes to exactly that tick.
-#[test]
-fn cascade_against_open() {
-    let model = || {
-        let model = Model::new(5);
+found_by_somebody! {
+    /// At stake: a sweep finds the slot in the due set before its time and hints it a level below,
+    /// while another flush comes to exactly that tick.
+    cascade_against_open, cascade_against_open_in_a_page:
+    5, |model: &Model| {
         model.insert();
         let guard = pin();
         assert!(model.wheel.open(after(4), &guard));
         drop(guard);
-        model
-    };
-    let early = |model: &Model| model.flush(4);
-    let late = |model: &Model| model.flush(5);
-    found_by_somebody("cascade_against_open", model, early, late);
+    }, |model: &Model| model.flush(4), |model: &Model| model.flush(5)
 }
 
-/// At stake: time jumps over all levels at once while the hint is on its way.
-#[test]
-fn hint_against_a_jump() {
-    let model = || {
-        let model = Model::new(6);
-        model.hint(OTHER, 15);
-        model
-    };
-    let jump = |model: &Model| model.flush(15);
-    found_by_somebody("hint_against_a_jump", model, insert, jump);
+found_by_somebody! {
+    /// At stake: time jumps over all levels at once while the hint is on its way.
+    hint_against_a_jump, hint_against_a_jump_in_a_page:
+    6, |model: &Model| model.hint(OTHER, 15), insert, |model: &Model| model.flush(15)
 }
 
 /// At stake: an opener was stopped half-way, so the position of tick 5 still holds tick 1. Who
