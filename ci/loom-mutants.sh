@@ -98,35 +98,42 @@ mutants() {
     local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
     local table=src/table/mod.rs line=src/table/line.rs tick=src/wheel/tick.rs
 
-    # Hint against open.
-    if wanted M1; then
-        swap $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
-        mutant M1 "no fence in hint" hint/hint_against_open
-    fi
+    # Hint against open, wherever a tick keeps the slot.
+    local place model
+    for place in "" c d; do
+        model=hint/hint_against_open
+        case $place in
+            c) model+=_in_a_page ;;
+            d) model+=_on_a_list ;;
+        esac
+        if wanted M1$place; then
+            swap $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
+            mutant M1$place "no fence in hint" $model
+        fi
+        if wanted M2$place; then
+            swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
+            mutant M2$place "no fence in open" $model
+        fi
+    done
     if wanted M1b; then
         swap $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
-        mutant M1b "no fence in hint, bit set before" hint/hint_on_a_set_bit_against_open
-    fi
-    if wanted M2; then
-        swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
-        mutant M2 "no fence in open" hint/hint_against_open
+        mutant M1b "no fence in hint, bit set before" hint/hint_on_a_set_bit_against_open_in_a_page
     fi
     if wanted M2b; then
         swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
         mutant M2b "no fence in open, bit set before" sweep/insert_against_open_and_sweep
     fi
-    if wanted M1c; then
-        swap $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
-        mutant M1c "no fence in hint, in a page" hint/hint_against_open_in_a_page
-    fi
-    if wanted M2c; then
-        swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
-        mutant M2c "no fence in open, in a page" hint/hint_against_open_in_a_page
-    fi
     if wanted M11b; then
-        swap $tick 'self.moved.fetch_max(1, Ordering::Release);' ''
-        swap $tick $'if moved == 0 {\n' $'if moved == 0 {\nself.moved.fetch_max(1, Ordering::Release);\n'
+        swap $tick 'self.moved_to.fetch_max(1, Ordering::Release);' ''
+        swap $tick $'if moved_to == 0 {\n' \
+            $'if moved_to == 0 {\nself.moved_to.fetch_max(1, Ordering::Release);\n'
         mutant M11b "the few said to be moved before they are" take/flush_against_flush
+    fi
+    if wanted M11c; then
+        swap $tick 'self.moved_from.fetch_min(number, Ordering::Release);' ''
+        swap $tick $'if number < moved_from {\n' \
+            $'if number < moved_from {\nself.moved_from.fetch_min(number, Ordering::Release);\n'
+        mutant M11c "a chunk said to be moved before it is" hint/two_openers_of_a_list
     fi
     if wanted M9; then
         swap $wheel $'fence(Ordering::SeqCst);\n                found.move_to' 'found.move_to'

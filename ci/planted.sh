@@ -7,7 +7,7 @@ source "$(dirname "$0")/lib.sh"
 export PLANTED_SEQUENCES=${CI_PLANTED_SEQUENCES:-10000}
 
 planted() {
-    local work code entry='let tick = deadline.tick(self.tick_bits);'
+    local work code entry='let tick = self.ticks.of(deadline);'
     local skip='static HINTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         if HINTS.fetch_add(1, Ordering::Relaxed) % 1000 == 999 { return; }'
     work=$(mktemp -d) || return 2

@@ -65,8 +65,15 @@ pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };
 /// Positions in a wheel level.
 pub(crate) const POSITIONS: u32 = 1 << DIGIT_BITS;
 
-/// Words of a tick for its first few slots, two in each. Together they make a cache line.
-pub(crate) const FEW_WORDS: usize = if TINY { 1 } else { 8 };
+/// The first slots of a tick are numbers in itself: with 15 it takes 104 bytes, and allocators have
+/// room for that in 112.
+pub(crate) const FEW: usize = if TINY { 2 } else { 15 };
+
+/// The next ones are numbers in a list, so many in each chunk: it then takes 136 bytes of 144.
+pub(crate) const LIST_CHUNK: usize = if TINY { 2 } else { 31 };
+
+/// There are no more in the list than one for so many slots of the shard.
+pub(crate) const LIST_SHARE: u32 = if TINY { 4 } else { 64 };
 
 /// Words of 64 bits in a page of a tick: 16 make two cache lines. With half as many, a page's pointer
 /// and what the allocator adds to it would be more than a third of its memory.
@@ -85,15 +92,16 @@ pub(crate) const PAGE_SEGMENTS: usize = if cfg!(loom) {
     (NUMBER_BITS - (6 + PAGE_WORD_BITS) + 1) as usize
 };
 
-/// A match of the tournament has `2^MATCH_BITS` players: 8 make a cache line.
-pub(crate) const MATCH_BITS: u32 = if TINY { 1 } else { 3 };
+/// A match of the tournament has `2^MATCH_BITS` players: 16 make two cache lines. With eight there is
+/// half a byte more for each slot, and a round more to replay: what that costs is the same.
+pub(crate) const MATCH_BITS: u32 = if TINY { 1 } else { 4 };
 
-/// Rounds of the tournament. The winners of the last one, one for each 32,768 slots, are looked
+/// Rounds of the tournament. The winners of the last one, one for each 65,536 slots, are looked
 /// through.
 pub(crate) const ROUNDS: usize = if cfg!(loom) {
     2
 } else if TINY {
     3
 } else {
-    5
+    4
 };

@@ -6,7 +6,7 @@ use crate::inside::Name;
 use crate::slab::{self, Deadline, Exclusive, Moment, Origin};
 use crate::sync::Arc;
 use crate::tournament::{self, Rank};
-use crate::wheel::{self, Look};
+use crate::wheel::{self, Look, Ticks};
 use crate::{Guard, Timestamp};
 
 /// The wheel by itself. Slots are numbers that only the caller gives a meaning.
@@ -14,7 +14,8 @@ pub struct Wheel(wheel::Wheel);
 
 impl Wheel {
     pub fn new(tick_bits: u32, now: Timestamp) -> Self {
-        Self(wheel::Wheel::new(tick_bits, Moment::new(now)))
+        let ticks = Ticks::of_shard(tick_bits, 0, 1);
+        Self(wheel::Wheel::new(ticks, Moment::new(now)))
     }
 
     pub fn hint(&self, slot: u32, deadline: Timestamp, guard: &Guard) {

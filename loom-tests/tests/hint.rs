@@ -17,8 +17,11 @@ use sessionwheel_loom_tests::{TICK_BITS, after, check, tick};
 const SLOT: u32 = 1;
 const OTHER: u32 = 2;
 
-/// As many as a tick has by their numbers; whoever comes after them has a bit in a page.
-const CROWD: [u32; 2] = [3, 4];
+/// As many as are among the few of a tick: whoever comes after them is on its list.
+const COMPANY: [u32; 2] = [8, 3];
+
+/// As many as a tick has by their numbers: whoever comes after them has a bit.
+const CROWD: [u32; 4] = [8, 3, 8, 3];
 
 struct Model {
     wheel: Wheel,
@@ -70,15 +73,35 @@ impl Model {
         });
         found
     }
+
+    /// A flush that removes what it finds. The slot must be hinted.
+    fn remove_due(&self, number: u64) {
+        let guard = pin();
+        assert!(self.wheel.open(after(number), &guard));
+        self.wheel.sweep(|slot| {
+            if slot == SLOT {
+                self.live.store(false, Ordering::Release);
+            }
+            true
+        });
+        let left = self.live.load(Ordering::Acquire);
+        assert!(!left, "a flush has left what was due");
+    }
 }
 
-/// Two models: the slot is one of the few of its tick, or has a bit in a page.
+/// Three models: the slot is one of the few of its tick, on its list, or has a bit.
 macro_rules! found_by_somebody {
-    ($(#[$doc:meta])* $name:ident, $paged:ident: $due:expr, $set_up:expr, $one:expr, $other:expr) => {
+    ($(#[$doc:meta])* $name:ident, $listed:ident, $paged:ident:
+        $due:expr, $set_up:expr, $one:expr, $other:expr) => {
         $(#[$doc])*
         #[test]
         fn $name() {
             found_in_company(stringify!($name), $due, &[], $set_up, $one, $other);
+        }
+
+        #[test]
+        fn $listed() {
+            found_in_company(stringify!($listed), $due, &COMPANY, $set_up, $one, $other);
         }
 
         #[test]
@@ -125,7 +148,7 @@ fn insert(model: &Model) -> bool {
 found_by_somebody! {
     /// At stake: the opener reads the bits before this one is set, the hint reads the cursor before it
     /// moves, and nobody ever looks at the slot.
-    hint_against_open, hint_against_open_in_a_page:
+    hint_against_open, hint_against_open_on_a_list, hint_against_open_in_a_page:
     1, |model: &Model| {
         model.hint(OTHER, 1); // the tick and its page are there
     }, insert, |model: &Model| model.flush(1)
@@ -133,7 +156,7 @@ found_by_somebody! {
 
 found_by_somebody! {
     /// The same where tick and page are made by the hint while the opener comes by.
-    hint_in_a_new_tick_against_open, hint_in_a_new_tick_against_open_in_a_page:
+    hint_in_a_new_tick_against_open, hint_in_a_new_tick_against_open_on_a_list, hint_in_a_new_tick_against_open_in_a_page:
     1, |model: &Model| {
         model.hint(OTHER, 2); // so that the cursor may go beyond tick 1
     }, insert, |model: &Model| model.flush(2)
@@ -142,7 +165,7 @@ found_by_somebody! {
 found_by_somebody! {
     /// At stake: an earlier tenant has left the bit set, so the hint writes nothing. The sweep that
     /// the bit leads to may still see the slot as it was before, and clear it.
-    hint_on_a_set_bit_against_open, hint_on_a_set_bit_against_open_in_a_page:
+    hint_on_a_set_bit_against_open, hint_on_a_set_bit_against_open_on_a_list, hint_on_a_set_bit_against_open_in_a_page:
     1, |model: &Model| model.hint(SLOT, 1), insert, |model: &Model| model.flush(1)
 }
 
@@ -164,7 +187,7 @@ fn hint_on_a_due_bit_against_sweep() {
 found_by_somebody! {
     /// At stake: a hint on the upper level, for tick 5, while the cursor comes to tick 4, where the upper
     /// level's span is handed down, and then to tick 5.
-    hint_against_a_change_of_level, hint_against_a_change_of_level_in_a_page:
+    hint_against_a_change_of_level, hint_against_a_change_of_level_on_a_list, hint_against_a_change_of_level_in_a_page:
     5, |model: &Model| model.hint(OTHER, 5), insert, |model: &Model| {
         assert!(!model.flush(4), "not due yet");
         model.flush(5)
@@ -174,7 +197,7 @@ found_by_somebody! {
 found_by_somebody! {
     /// At stake: a sweep finds the slot in the due set before its time and hints it a level below,
     /// while another flush comes to exactly that tick.
-    cascade_against_open, cascade_against_open_in_a_page:
+    cascade_against_open, cascade_against_open_on_a_list, cascade_against_open_in_a_page:
     5, |model: &Model| {
         model.insert();
         let guard = pin();
@@ -185,7 +208,7 @@ found_by_somebody! {
 
 found_by_somebody! {
     /// At stake: time jumps over all levels at once while the hint is on its way.
-    hint_against_a_jump, hint_against_a_jump_in_a_page:
+    hint_against_a_jump, hint_against_a_jump_on_a_list, hint_against_a_jump_in_a_page:
     6, |model: &Model| model.hint(OTHER, 15), insert, |model: &Model| model.flush(15)
 }
 
@@ -232,6 +255,25 @@ fn hint_against_two_openers() {
             found |= opener.join().unwrap();
         }
         assert!(found || model.flush(1), "the hint is lost");
+    });
+}
+
+/// At stake: a chunk of a list that each of two openers may move. Who takes it for moved must find its
+/// slots in the due set, however far the other has come: each flush is complete by itself.
+#[test]
+fn two_openers_of_a_list() {
+    check("two_openers_of_a_list", 2, || {
+        let model = Arc::new(Model::new(1));
+        for slot in COMPANY {
+            model.hint(slot, 1);
+        }
+        model.insert();
+        let beside = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || model.remove_due(1))
+        };
+        model.remove_due(1);
+        beside.join().unwrap();
     });
 }
 

@@ -70,7 +70,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
     ///
     /// At its maximum, an insert evicts the entry that expires first of all in the key's shard (in
     /// the next one, if that is empty), in a number of steps that hardly depends on how many there
-    /// are: a few dozen, and one for each 32,768 entries in the shard. Entries that never expire come
+    /// are: a few dozen, and one for each 65,536 entries in the shard. Entries that never expire come
     /// last, and take turns.
     ///
     /// An insert that finds no free slot in its shard is refused as

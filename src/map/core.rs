@@ -12,6 +12,7 @@ use crate::reclaim::{self, Guard};
 use crate::slab::{Exclusive, Moment, SlotNumber};
 use crate::sync::Padded;
 use crate::sync::atomic::AtomicUsize;
+use crate::wheel::Ticks;
 
 pub(super) type Listener<K, V> = Box<dyn Fn(&K, &V, Reason) + Send + Sync>;
 
@@ -47,10 +48,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     ) -> Self {
         let slots = permits::slots_per_shard(maximum, shards as u64);
         let name = Name::new();
+        let shard = |index| {
+            let ticks = Ticks::of_shard(tick_bits, index, shards);
+            Padded(Shard::new(slots, ticks, now, name.clone()))
+        };
         let core = Self {
-            shards: (0..shards)
-                .map(|_| Padded(Shard::new(slots, tick_bits, now, name.clone())))
-                .collect(),
+            shards: (0..shards).map(shard).collect(),
             permits: Permits::new(maximum, shards),
             listener,
             helpers,

@@ -326,6 +326,9 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
 
     fn push(&mut self, slot: SlotNumber, reason: Reason) {
         let shard = self.index as u32;
+        if self.marked.is_empty() {
+            self.marked.reserve_exact(BATCH);
+        }
         self.marked.push(Event {
             shard,
             slot,

@@ -10,7 +10,7 @@ use crate::sync::Arc;
 use crate::sync::atomic::{Ordering, fence};
 use crate::table::{Standing, Table};
 use crate::tournament::{Rank, Tournament};
-use crate::wheel::{Look, Wheel};
+use crate::wheel::{Look, Ticks, Wheel};
 
 pub(super) struct Shard<K, V> {
     pub(super) slab: Arc<Slab<K, V>>,
@@ -21,11 +21,11 @@ pub(super) struct Shard<K, V> {
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
-    pub(super) fn new(slots: u32, tick_bits: u32, now: Moment, map: Name) -> Self {
+    pub(super) fn new(slots: u32, ticks: Ticks, now: Moment, map: Name) -> Self {
         Self {
             slab: Arc::new(Slab::new(slots, map)),
             table: Table::new(),
-            wheel: Wheel::new(tick_bits, now),
+            wheel: Wheel::new(ticks, now),
             tournament: Tournament::new(),
             counters: Counters::default(),
         }

@@ -14,7 +14,7 @@ pub(crate) struct Moment(u64);
 
 const SHIFT: u64 = 3;
 
-/// The last deadline that can pass.
+/// The timestamp of the last deadline that can pass.
 const LAST: u64 = u64::MAX - 5;
 
 impl Deadline {
@@ -26,6 +26,8 @@ impl Deadline {
     /// Of an entry that was taken, removed or replaced: who has set the mark closes the word, and
     /// learns by what deadline the entry lived at the last.
     pub(crate) const CLOSED: Self = Self(2);
+    /// The last one that can pass.
+    pub(crate) const LAST: Self = Self(LAST + SHIFT);
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     #[inline]

@@ -1,7 +1,7 @@
 //! The tournament: who of a shard leaves first.
 //!
 //! A tournament tree (Knuth, *The Art of Computer Programming*, vol. 3, 5.4.1) over slot numbers:
-//! every slot has a key, every match knows the best key of its eight players. So the entry that
+//! every slot has a key, every match knows the best key of its sixteen players. So the entry that
 //! expires first is found, and the tree put right after it has left, in a number of steps that does
 //! not depend on how many entries there are or how far ahead their deadlines lie.
 //!
@@ -31,7 +31,7 @@ use crate::segments::Segments;
 use crate::slab::SlotNumber;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// Players in a match: eight make a cache line.
+/// Players in a match: sixteen make two cache lines.
 const PLAYERS: u32 = 1 << MATCH_BITS;
 
 const OFF: u32 = 0;

@@ -56,7 +56,30 @@ impl DueSet {
 
     /// Adds one slot.
     pub(super) fn set(&self, slot: SlotNumber) {
-        self.set_words(slot >> WIDTH_BITS, &[1 << (slot % WIDTH)]);
+        self.set_all(&mut [slot]);
+    }
+
+    /// Adds some slots, and leaves them sorted.
+    pub(super) fn set_all(&self, slots: &mut [SlotNumber]) {
+        slots.sort_unstable();
+        let of_one = |bits: u32| move |a: &SlotNumber, b: &SlotNumber| a >> bits == b >> bits;
+        for below_root in slots.chunk_by(of_one(3 * WIDTH_BITS)) {
+            let mut middles = 0;
+            for below_middle in below_root.chunk_by(of_one(2 * WIDTH_BITS)) {
+                let mut words = 0;
+                for in_word in below_middle.chunk_by(of_one(WIDTH_BITS)) {
+                    let bits = in_word.iter().fold(0, |bits, slot| bits | bit(*slot));
+                    let word = in_word[0] >> WIDTH_BITS;
+                    raise(self.words.get_or_alloc(word), bits);
+                    words |= bit(word);
+                }
+                let middle = below_middle[0] >> (2 * WIDTH_BITS);
+                raise(self.middle.get_or_alloc(middle), words);
+                middles |= bit(middle);
+            }
+            let root = below_root[0] >> (3 * WIDTH_BITS);
+            raise(self.roots.get_or_alloc(root), middles);
+        }
     }
 
     /// Adds the slots of neighbouring words, all below one word of the middle level.
@@ -70,14 +93,14 @@ impl DueSet {
             if bits != 0 {
                 let index = first + i as u32;
                 raise(self.words.get_or_alloc(index), bits);
-                occupied |= 1 << (index % WIDTH);
+                occupied |= bit(index);
             }
         }
         if occupied != 0 {
-            let above = first >> WIDTH_BITS;
-            raise(self.middle.get_or_alloc(above), occupied);
-            let root = above >> WIDTH_BITS;
-            raise(self.roots.get_or_alloc(root), 1 << (above % WIDTH));
+            let middle = first >> WIDTH_BITS;
+            raise(self.middle.get_or_alloc(middle), occupied);
+            let root = middle >> WIDTH_BITS;
+            raise(self.roots.get_or_alloc(root), bit(middle));
         }
     }
 
@@ -170,6 +193,11 @@ impl DueSet {
             .filter(move |&word| word >= first)
             .flat_map(move |word| below(self.words.at(word), word))
     }
+}
+
+/// The bit of a slot in its word, or of a word in the one above.
+fn bit(number: u32) -> u32 {
+    1 << (number % WIDTH)
 }
 
 /// The bits of a word that stand for slots of a range.

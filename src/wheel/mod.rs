@@ -25,25 +25,31 @@
 //!   *after* that. Who stops half-way leaves `done` behind, and the next one does the work.
 //! - An object found in the way of a later round is moved out likewise, by whoever finds it.
 
+mod bits;
 mod due;
+mod list;
 mod pass;
+mod put;
 mod settled;
 mod stamped;
 mod tick;
+mod ticks;
 
 use std::ptr;
 
 use due::DueSet;
 use pass::Pass;
+use put::put;
 use settled::Settled;
 pub(crate) use stamped::Look;
 use tick::Tick;
+pub(crate) use ticks::Ticks;
 
 use crate::geometry::{DIGIT_BITS, POSITIONS};
 use crate::reclaim::Guard;
 use crate::slab::{Deadline, Moment, SlotNumber};
 use crate::sync::Padded;
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use crate::tally;
 use crate::time::Timestamp;
 
@@ -65,11 +71,12 @@ pub(crate) enum Next {
 }
 
 pub(crate) struct Wheel {
-    /// A tick is `2^tick_bits` nanoseconds.
-    tick_bits: u32,
+    ticks: Ticks,
     cursor: Padded<AtomicU64>,
     done: AtomicU64,
     horizon: AtomicU64,
+    /// The highest slot ever hinted.
+    reach: AtomicU32,
     /// Level by level.
     positions: Box<[AtomicPtr<Tick>]>,
     due: DueSet,
@@ -78,15 +85,15 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
-    pub(crate) fn new(tick_bits: u32, now: Moment) -> Self {
-        let levels = (64 - tick_bits).div_ceil(DIGIT_BITS);
-        let start = now.last_due_tick(tick_bits);
+    pub(crate) fn new(ticks: Ticks, now: Moment) -> Self {
+        let start = ticks.due_at(now);
         Self {
-            tick_bits,
+            ticks,
             cursor: Padded(AtomicU64::new(start)),
             done: AtomicU64::new(start),
             horizon: AtomicU64::new(start),
-            positions: (0..levels * POSITIONS)
+            reach: AtomicU32::new(0),
+            positions: (0..ticks.levels() * POSITIONS)
                 .map(|_| AtomicPtr::new(ptr::null_mut()))
                 .collect(),
             due: DueSet::new(),
@@ -114,11 +121,16 @@ impl Wheel {
             fence(Ordering::SeqCst);
             return;
         }
-        let tick = deadline.tick(self.tick_bits);
+        let tick = self.ticks.of(deadline);
         // Relaxed: a flush that begins after this insert has returned sees it by whatever told its
         // caller so; an earlier one may leave this slot alone.
         if self.horizon.load(Ordering::Relaxed) < tick {
             self.horizon.fetch_max(tick, Ordering::Relaxed);
+        }
+        // Relaxed, here and in `prefetch`: it only decides how a tick keeps the slot.
+        let mut reach = self.reach.load(Ordering::Relaxed);
+        if reach < slot {
+            reach = self.reach.fetch_max(slot, Ordering::Relaxed).max(slot);
         }
         // Acquire: partner of the AcqRel in `open`; see the newer-object case below.
         let mut cursor = self.cursor.load(Ordering::Acquire);
@@ -129,11 +141,14 @@ impl Wheel {
                 return;
             };
             let cell = self.position(level, number);
-            // Acquire: partner of the Release in `install`; also makes the cursor that the
+            // Acquire: partner of the Release in `put`; also makes the cursor that the
             // installer of a newer object had read visible here.
             let mut object = cell.load(Ordering::Acquire);
             if object.is_null() {
-                object = install(cell, number, number << (level * DIGIT_BITS));
+                tally::tick_allocated();
+                let begin = number << (level * DIGIT_BITS);
+                // It publishes the cursor that sent us here, too.
+                object = put(cell, ptr::null_mut(), Tick::new(number, begin));
             }
             // SAFETY: we are pinned, and objects are retired through the epoch.
             let found = unsafe { &*object };
@@ -146,7 +161,7 @@ impl Wheel {
                 continue;
             }
             if found.number() == number {
-                found.set(slot);
+                found.set(slot, reach);
                 // Partner: the fence in `open` (and the one above). Without it the opener could
                 // miss the bit while we miss the cursor, and the hint would be lost.
                 fence(Ordering::SeqCst);
@@ -168,11 +183,11 @@ impl Wheel {
     pub(crate) fn prefetch(&self, slot: SlotNumber, deadline: Deadline) {
         // Relaxed: an old cursor asks for another line than is needed.
         let cursor = self.cursor.load(Ordering::Relaxed);
-        if let Place::Position { level, number } = place(cursor, deadline.tick(self.tick_bits)) {
+        if let Place::Position { level, number } = place(cursor, self.ticks.of(deadline)) {
             let object = self.position(level, number).load(Ordering::Acquire); // as in `hint`
             if !object.is_null() {
                 // SAFETY: as in `hint`.
-                unsafe { (*object).prefetch(slot) };
+                unsafe { (*object).prefetch(slot, self.reach.load(Ordering::Relaxed)) };
             }
         }
     }
@@ -180,11 +195,11 @@ impl Wheel {
     /// Where `at` would move the cursor.
     fn target(&self, at: Moment) -> u64 {
         let horizon = self.horizon.load(Ordering::Relaxed); // as in `hint`
-        at.last_due_tick(self.tick_bits).min(horizon)
+        self.ticks.due_at(at).min(horizon)
     }
 
     /// Moves time forwards to `at`, and what has become due to the due set. `pay` is asked before
-    /// each page of bits; `false` if it refused, and the next call goes on.
+    /// each part of a tick; `false` if it refused, and the next call goes on.
     pub(crate) fn open(&self, at: Moment, guard: &Guard, mut pay: impl FnMut() -> bool) -> bool {
         let target = self.target(at);
         let mut cursor = self.cursor.load(Ordering::Acquire);
@@ -235,7 +250,7 @@ impl Wheel {
         let taken =
             cell.compare_exchange(object, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
         if taken.is_ok() {
-            // SAFETY: made by `install` from a box; taken out by exactly one thread.
+            // SAFETY: made by `put` from a box; taken out by exactly one thread.
             let object = unsafe { Box::from_raw(object) };
             guard.defer(move || drop(object));
         }
@@ -277,7 +292,7 @@ impl Wheel {
     pub(crate) fn is_due_place(&self, deadline: Deadline) -> bool {
         // Acquire: as in `hint`. An old cursor only sends the hint where the next opener finds it.
         let cursor = self.cursor.load(Ordering::Acquire);
-        place(cursor, deadline.tick(self.tick_bits)) == Place::Due
+        place(cursor, self.ticks.of(deadline)) == Place::Due
     }
 
     /// Whether a flush at `at` would find anything to do beyond moving the cursor.
@@ -333,14 +348,11 @@ impl Wheel {
         if done < cursor {
             return Next::Due;
         }
-        let mut earliest: Option<u64> = None;
         // Slots in the due set may be on their way to a tick behind that of an object.
-        for deadline in self.due.from(0).filter_map(&mut deadline_of) {
-            let at = deadline.timestamp().as_nanos();
-            earliest = Some(earliest.map_or(at, |e| e.min(at)));
-        }
+        let due = self.due.from(0).filter_map(&mut deadline_of);
+        let mut earliest = due.map(Deadline::timestamp).min();
         self.each_object(cursor, |_, tick| {
-            let at = tick.begin() << self.tick_bits;
+            let at = self.ticks.begin(tick.begin());
             earliest = Some(earliest.map_or(at, |e| e.min(at)));
             false
         });
@@ -349,7 +361,7 @@ impl Wheel {
             return Next::Due;
         }
         match earliest {
-            Some(at) => Next::From(Timestamp::from_nanos(at.saturating_add(1))),
+            Some(at) => Next::From(Timestamp::from_nanos(at.as_nanos().saturating_add(1))),
             None => Next::Nothing,
         }
     }
@@ -360,7 +372,7 @@ impl Drop for Wheel {
         for cell in &self.positions {
             let object = cell.load(Ordering::Relaxed); // `&mut self`
             if !object.is_null() {
-                // SAFETY: made by `install`; nobody else can reach this wheel any more, and
+                // SAFETY: made by `put`; nobody else can reach this wheel any more, and
                 // objects taken out before are owned by their deferred closures.
                 drop(unsafe { Box::from_raw(object) });
             }
@@ -377,23 +389,6 @@ fn place(cursor: u64, tick: u64) -> Place {
     Place::Position {
         level,
         number: tick >> (level * DIGIT_BITS),
-    }
-}
-
-/// Puts a new object at an empty position, unless somebody else does.
-#[cold]
-fn install(cell: &AtomicPtr<Tick>, number: u64, begin: u64) -> *mut Tick {
-    let fresh = Box::into_raw(Box::new(Tick::new(number, begin)));
-    tally::tick_allocated();
-    // Release: publishes the object, and the cursor that sent us here; Acquire on failure: as in
-    // `hint`.
-    match cell.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire) {
-        Ok(_) => fresh,
-        Err(theirs) => {
-            // SAFETY: made just above and never shared.
-            drop(unsafe { Box::from_raw(fresh) });
-            theirs
-        }
     }
 }
 

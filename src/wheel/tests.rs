@@ -14,7 +14,7 @@ fn reached(tick: u64) -> Moment {
 }
 
 fn wheel_at(tick: u64) -> Wheel {
-    Wheel::new(TICK_BITS, reached(tick))
+    Wheel::new(Ticks::of_shard(TICK_BITS, 0, 1), reached(tick))
 }
 
 fn due(wheel: &Wheel) -> Vec<SlotNumber> {

@@ -1,24 +1,21 @@
-//! A tick is an object: its absolute number, its first few slots by their numbers, and pages of bits,
-//! one for each slot, for the others.
+//! A tick is an object: its absolute number, and the slots that may be due in it: the first ones by
+//! their numbers, as they come, and all others as bits, in pages for 1,024 slots.
 //!
-//! Most ticks of most shards are those of the next minute, when each has a few slots, far apart: a page
-//! for each would be most of what a flush costs that comes every second.
+//! Of most ticks a shard has few slots, far apart: a page for each of them would be most of what a
+//! flush costs that comes every second, and of what the wheel takes in memory. But numbers are added
+//! and never looked for: a slot that is used again and again would be there as often. So there is room
+//! for one in [`LIST_SHARE`] of the shard's slots, some half of the memory that bits for all of them take.
 
-use std::ptr;
-
+use super::bits::Bits;
 use super::due::DueSet;
+use super::list::List;
 use super::stamped::WIDTH;
-use crate::geometry::{FEW_WORDS, PAGE_FIRST_BITS, PAGE_SEGMENTS, PAGE_WORDS};
+use crate::geometry::{FEW, LIST_CHUNK, LIST_SHARE, PAGE_WORDS};
 use crate::prefetch::prefetch;
-use crate::segments::Segments;
 use crate::slab::SlotNumber;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use crate::tally;
+use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// Bits for 1,024 slots. Not on a cache line's boundary: allocators pay for that with memory.
-struct Page([AtomicU64; PAGE_WORDS as usize]);
-
-/// Each word of a page is so many words of the due set.
+/// Each word of a page of bits is so many words of the due set.
 const PARTS: usize = (u64::BITS / WIDTH) as usize;
 
 /// The slots that may be due in one span of time. It serves that span only, and what it holds is added
@@ -28,22 +25,30 @@ pub(super) struct Tick {
     number: u64,
     /// The first tick of the span.
     begin: u64,
-    /// Two numbers in each word, filled in order, the lower half first.
-    few: [AtomicU64; FEW_WORDS],
-    pages: Segments<AtomicPtr<Page>, PAGE_FIRST_BITS, PAGE_SEGMENTS>,
-    /// The few, and pages below this less one, have been moved to the due set since the cursor reached
-    /// `begin`; with 0 nothing has.
-    moved: AtomicU32,
+    /// So many places among the few and in the list have been given away.
+    taken: AtomicU32,
+    few: [AtomicU32; FEW],
+    list: List,
+    bits: Bits,
+    /// Of the list's chunks those from this one on have been moved to the due set since the cursor
+    /// reached `begin`.
+    moved_from: AtomicU32,
+    /// Of the few, which come first, and the pages of bits those below this one have.
+    moved_to: AtomicU32,
 }
 
 impl Tick {
     pub(super) fn new(number: u64, begin: u64) -> Self {
+        const { assert!(cfg!(any(loom, sessionwheel_tiny)) || size_of::<Self>() <= 104) };
         Self {
             number,
             begin,
-            few: std::array::from_fn(|_| AtomicU64::new(0)),
-            pages: Segments::new(),
-            moved: AtomicU32::new(0),
+            taken: AtomicU32::new(0),
+            few: std::array::from_fn(|_| AtomicU32::new(0)),
+            list: List::new(),
+            bits: Bits::new(),
+            moved_from: AtomicU32::new(u32::MAX),
+            moved_to: AtomicU32::new(0),
         }
     }
 
@@ -57,143 +62,97 @@ impl Tick {
 
     /// Asks for the line of a slot's bit, if it will need one.
     #[inline]
-    pub(super) fn prefetch(&self, slot: SlotNumber) {
-        if !self.few_are_full() {
-            return;
-        }
-        let word = slot / u64::BITS;
-        if let Some(cell) = self.pages.get(word / PAGE_WORDS) {
-            let page = cell.load(Ordering::Acquire); // as in `set_bit`
-            if !page.is_null() {
-                // SAFETY: as in `set_bit`.
-                prefetch(unsafe { &(*page).0[(word % PAGE_WORDS) as usize] });
-            }
+    pub(super) fn prefetch(&self, slot: SlotNumber, reach: SlotNumber) {
+        if !self.has_room(reach) {
+            self.bits.word(slot).into_iter().for_each(prefetch);
         }
     }
 
-    /// Adds a slot.
-    pub(super) fn set(&self, slot: SlotNumber) {
-        if self.few_are_full() || !self.add_to_few(slot) {
-            self.set_bit(slot);
-        }
-    }
-
+    /// Adds a slot of a shard that has slots up to `reach`.
     #[inline]
-    fn few_are_full(&self) -> bool {
-        // Relaxed: who does not see it finds out.
-        self.few[FEW_WORDS - 1].load(Ordering::Relaxed) > u64::from(u32::MAX)
-    }
-
-    /// Makes a slot one of the few; `false` if there is no room.
-    fn add_to_few(&self, slot: SlotNumber) -> bool {
-        for word in &self.few {
-            let mut seen = word.load(Ordering::Relaxed);
-            while let Some(with) = with_number(seen, slot) {
-                // Release: who sees the number sees the slot as it was when it was added. Even if it
-                // is there already.
-                match word.compare_exchange_weak(seen, with, Ordering::Release, Ordering::Relaxed) {
-                    Ok(_) => return true,
-                    Err(now) => seen = now,
-                }
+    pub(super) fn set(&self, slot: SlotNumber, reach: SlotNumber) {
+        if self.has_room(reach) {
+            // Relaxed: the number that is put there tells all.
+            let place = self.taken.fetch_add(1, Ordering::Relaxed);
+            if place < room(reach) {
+                let few = self.few.get(place as usize);
+                let cell = few.unwrap_or_else(|| self.list.cell(place - FEW as u32));
+                // Release: who sees the number sees the slot as it was when it was added.
+                cell.store(slot, Ordering::Release);
+                return;
             }
         }
-        false
+        self.bits.set(slot);
     }
 
-    fn set_bit(&self, slot: SlotNumber) {
-        let word = slot / u64::BITS;
-        let cell = self.pages.get_or_alloc(word / PAGE_WORDS);
-        // Acquire: partner of the Release below; the page is blank as its maker left it.
-        let mut page = cell.load(Ordering::Acquire);
-        if page.is_null() {
-            page = install_page(cell);
-        }
-        // SAFETY: a page lives as long as its tick, which `&self` borrows.
-        let word = unsafe { &(*page).0[(word % PAGE_WORDS) as usize] };
-        // Release: who sees the bit sees the slot as it was when it was set.
-        word.fetch_or(1 << (slot % u64::BITS), Ordering::Release);
+    /// Whether there is room among the few or in the list.
+    #[inline]
+    fn has_room(&self, reach: SlotNumber) -> bool {
+        // Relaxed: who sees too few finds out.
+        self.taken.load(Ordering::Relaxed) < room(reach)
     }
 
-    /// Moves all slots to the due set, page by page. The cursor has reached `begin`, and a fence
-    /// lies between. `pay` is asked before the few and before each page; `false` if it refused.
+    /// Moves all slots to the due set, part by part. The cursor has reached `begin`, and a fence
+    /// lies between. `pay` is asked before each part; `false` if it refused.
     pub(super) fn move_to(&self, due: &DueSet, mut pay: impl FnMut() -> bool) -> bool {
-        // Acquire: partner of the Releases below; who skips a page knows it is in the due set.
-        let moved = self.moved.load(Ordering::Acquire);
-        if moved == 0 {
-            // Acquire: partner of the Release in `add_to_few`; the due set hands it on.
-            let words = self.few.iter().map(|word| word.load(Ordering::Acquire));
-            for (at, word) in words.take_while(|&word| word != 0).enumerate() {
-                if at == 0 && !pay() {
+        // Acquire, here and below: partner of the Releases below; who skips a part knows it is in the
+        // due set. A chunk that is newer than those that were moved is for hints that will see the
+        // cursor.
+        let moved_from = self.moved_from.load(Ordering::Acquire);
+        for (number, cells) in self.list.chunks() {
+            if number < moved_from {
+                if !move_numbers(cells, due, &mut pay) {
                     return false;
                 }
-                let numbers = [word as u32, (word >> u32::BITS) as u32];
-                let there = numbers.into_iter().filter(|&number| number != 0);
-                there.for_each(|number| due.set(number));
+                self.moved_from.fetch_min(number, Ordering::Release);
             }
-            self.moved.fetch_max(1, Ordering::Release);
         }
-        for (index, cell) in self.pages.allocated(moved.saturating_sub(1)) {
-            let page = cell.load(Ordering::Acquire); // as in `set_bit`
-            if page.is_null() {
-                continue;
+        let moved_to = self.moved_to.load(Ordering::Acquire);
+        if moved_to == 0 {
+            if !move_numbers(&self.few, due, &mut pay) {
+                return false;
             }
+            self.moved_to.fetch_max(1, Ordering::Release);
+        }
+        for (index, page) in self.bits.pages(moved_to.saturating_sub(1)) {
             if !pay() {
                 return false;
             }
-            // SAFETY: as in `set_bit`.
-            let page = unsafe { &*page };
             let mut words = [0; PARTS * PAGE_WORDS as usize];
-            for (parts, word) in words.chunks_exact_mut(PARTS).zip(&page.0) {
-                // Acquire: partner of the Release in `set_bit`; the due set hands it on.
+            for (parts, word) in words.chunks_exact_mut(PARTS).zip(page) {
+                // Acquire: partner of the Release in `Bits::set`; the due set hands it on.
                 let bits = word.load(Ordering::Acquire);
                 parts.copy_from_slice(&[bits as u32, (bits >> WIDTH) as u32]);
             }
             due.set_words(index * words.len() as u32, &words);
-            self.moved.fetch_max(index + 2, Ordering::Release);
+            self.moved_to.fetch_max(index + 2, Ordering::Release);
         }
         true
     }
 }
 
-/// A word of two numbers with one more, or as it is if it has that already; `None` if it is full.
-fn with_number(word: u64, number: SlotNumber) -> Option<u64> {
-    let (low, high) = (word as u32, (word >> u32::BITS) as u32);
-    if low == number || high == number {
-        Some(word)
-    } else if low == 0 {
-        Some(number.into())
-    } else if high == 0 {
-        Some(word | u64::from(number) << u32::BITS)
-    } else {
-        None
+/// Moves slots to the due set; `false` if `pay` refused.
+fn move_numbers(cells: &[AtomicU32], due: &DueSet, pay: &mut impl FnMut() -> bool) -> bool {
+    let mut numbers = [0; if FEW > LIST_CHUNK { FEW } else { LIST_CHUNK }];
+    let mut there = 0;
+    for cell in cells {
+        // Whoever was given a place and has not filled it yet will see the cursor.
+        // Acquire: partner of the Release in `set`; the due set hands it on.
+        numbers[there] = cell.load(Ordering::Acquire);
+        there += usize::from(numbers[there] != 0);
     }
+    if there == 0 {
+        return true;
+    }
+    let paid = pay();
+    if paid {
+        due.set_all(&mut numbers[..there]);
+    }
+    paid
 }
 
-#[cold]
-fn install_page(cell: &AtomicPtr<Page>) -> *mut Page {
-    let page = Page(std::array::from_fn(|_| AtomicU64::new(0)));
-    let fresh = Box::into_raw(Box::new(page));
-    tally::page_allocated();
-    // Release: publishes the blank page; Acquire on failure: for the other's.
-    match cell.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire) {
-        Ok(_) => fresh,
-        Err(theirs) => {
-            // SAFETY: made just above and never shared.
-            drop(unsafe { Box::from_raw(fresh) });
-            theirs
-        }
-    }
-}
-
-impl Drop for Tick {
-    fn drop(&mut self) {
-        for (_, cell) in self.pages.allocated(0) {
-            // Relaxed: `&mut self`.
-            let page = cell.load(Ordering::Relaxed);
-            if !page.is_null() {
-                // SAFETY: made by `install_page`; nobody else can reach this tick any more.
-                drop(unsafe { Box::from_raw(page) });
-            }
-        }
-    }
+/// So many slots are kept by their numbers.
+#[inline]
+fn room(reach: SlotNumber) -> u32 {
+    FEW as u32 + reach / LIST_SHARE
 }
