@@ -130,9 +130,9 @@ mutants() {
         mutant M11b "the few said to be moved before they are" take/flush_against_flush
     fi
     if wanted M11c; then
-        swap $tick 'self.moved_from.fetch_min(number, Ordering::Release);' ''
-        swap $tick $'if number < moved_from {\n' \
-            $'if number < moved_from {\nself.moved_from.fetch_min(number, Ordering::Release);\n'
+        swap $tick 'self.list.moved(chunk);' ''
+        swap $tick $'for chunk in self.list.unmoved() {\n' \
+            $'for chunk in self.list.unmoved() {\nself.list.moved(chunk);\n'
         mutant M11c "a chunk said to be moved before it is" hint/two_openers_of_a_list
     fi
     if wanted M9; then

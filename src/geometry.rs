@@ -65,9 +65,9 @@ pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };
 /// Positions in a wheel level.
 pub(crate) const POSITIONS: u32 = 1 << DIGIT_BITS;
 
-/// The first slots of a tick are numbers in itself: with 15 it takes 104 bytes, and allocators have
+/// The first slots of a tick are numbers in itself: with 16 it takes 104 bytes, and allocators have
 /// room for that in 112.
-pub(crate) const FEW: usize = if TINY { 2 } else { 15 };
+pub(crate) const FEW: usize = if TINY { 2 } else { 16 };
 
 /// The next ones are numbers in a list, so many in each chunk: it then takes 136 bytes of 144.
 pub(crate) const LIST_CHUNK: usize = if TINY { 2 } else { 31 };

@@ -26,7 +26,7 @@ impl Wheel {
         self.0.open(Moment::new(at), guard, || true)
     }
 
-    /// An opener that is stopped at the first page it meets: the cursor moves, the work is left.
+    /// An opener that is stopped at the first part of a tick it meets: the cursor moves, the work is left.
     pub fn open_and_stop(&self, at: Timestamp, guard: &Guard) {
         self.0.open(Moment::new(at), guard, || false);
     }

@@ -64,7 +64,7 @@ mod imp {
         pub touched: Each,
         /// Segments.
         pub segments: Each,
-        /// Pages of a tick's bits.
+        /// Pages of a tick's bits, and chunks of its list.
         pub pages: usize,
         /// Ticks, their directories not included.
         pub ticks: usize,

@@ -13,7 +13,7 @@ use crate::{Id, Ids, NOW};
 /// What one insert may touch: slots and lines, and everything else that is held in segments.
 pub const TOUCHED: usize = 128;
 /// Segments of slots or lines that one insert may allocate, segments of a tick's directory, and
-/// pages: so many of each.
+/// pages or chunks of a tick: so many of each.
 pub const ALLOCATED: usize = 1;
 
 /// What was seen while a map grew.

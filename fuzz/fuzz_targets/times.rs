@@ -55,6 +55,7 @@ enum Step {
 #[derive(Arbitrary, Debug)]
 struct Input {
     tick_bits: u8,
+    shards: u8,
     start: [u8; 3],
     evicts: bool,
     steps: Vec<Step>,
@@ -67,7 +68,8 @@ fuzz_target!(|input: Input| {
         .fold(0u64, |sum, bit| sum.wrapping_add(1 << (bit % 64)));
     let setup = Setup {
         maximum: input.evicts.then_some(8),
-        shards: 1,
+        // Each is ahead of the clock by another part of a level's span.
+        shards: 1 << (input.shards % 3),
         tick_bits: u32::from(input.tick_bits) % 63,
         start: now,
     };

@@ -163,8 +163,8 @@ found_by_somebody! {
 }
 
 found_by_somebody! {
-    /// At stake: an earlier tenant has left the bit set, so the hint writes nothing. The sweep that
-    /// the bit leads to may still see the slot as it was before, and clear it.
+    /// At stake: an earlier tenant has left its hint. The sweep that it leads to may still see the slot as it
+    /// was before, and be done with it.
     hint_on_a_set_bit_against_open, hint_on_a_set_bit_against_open_on_a_list, hint_on_a_set_bit_against_open_in_a_page:
     1, |model: &Model| model.hint(SLOT, 1), insert, |model: &Model| model.flush(1)
 }

@@ -155,7 +155,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// but perhaps earlier. `None` if none of them expires. Zero if a bounded flush has left something to go on with.
     ///
     /// A thread that sleeps until then, flushes, and asks again, never sleeps past a deadline known
-    /// when it asked, and never spins: each such flush makes progress.
+    /// when it asked, and never spins: each such flush makes progress. Some of them remove nothing: the
+    /// shards hand a minute's hints down at different times, once each.
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.core.next_expiry()
     }

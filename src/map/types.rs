@@ -107,7 +107,7 @@ impl<K, V> std::error::Error for InsertError<K, V> {}
 pub struct Swept {
     /// Entries this call removed because they had expired.
     pub removed: usize,
-    /// Slots this call looked at, and pages of hints it opened: what its budget counts.
+    /// Slots this call looked at, and parts of ticks it opened (of some dozen slots, or pages of bits): what its budget counts.
     pub visited: usize,
     /// The budget was used up first: call again to go on. Always `false` for a flush without one.
     pub remaining: bool,

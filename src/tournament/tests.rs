@@ -31,7 +31,8 @@ fn drain(tournament: &Tournament) -> Vec<SlotNumber> {
 #[test]
 fn they_leave_in_the_order_of_their_deadlines() {
     let tournament = Tournament::new();
-    let slots = [1u32, 7, 8, 9, 63, 64, 511, 512, 40_000, 70_000];
+    // On both sides of a match's edge, in every round.
+    let slots = [1u32, 15, 16, 255, 256, 4_095, 4_096, 65_535, 65_536, 70_000];
     for (i, &slot) in slots.iter().enumerate() {
         set(&tournament, slot, 1_000 - i as u64);
     }

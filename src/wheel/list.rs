@@ -1,7 +1,10 @@
 //! Slot numbers in the order in which they came.
 //!
-//! Ground rules: a chunk, once in the list, stays there until the list is dropped; its number is one
-//! more than that of the chunk it was put before.
+//! Ground rules:
+//! - A chunk, once in the list, stays there until the list is dropped; its number is one more than
+//!   that of the chunk it was put before.
+//! - Chunks are moved out the newest first. One that is put before those that were moved is for
+//!   hints that will see the cursor, and need not be moved.
 
 use std::ptr;
 
@@ -13,10 +16,12 @@ use crate::tally;
 /// Chunks, the newest first.
 pub(super) struct List {
     newest: AtomicPtr<Chunk>,
+    /// From this one on all that were there have been moved out, up to the newest.
+    moved: AtomicPtr<Chunk>,
 }
 
 /// Not on a cache line's boundary: allocators pay for that with memory.
-struct Chunk {
+pub(super) struct Chunk {
     older: *mut Chunk,
     number: u32,
     cells: [AtomicU32; LIST_CHUNK],
@@ -26,6 +31,7 @@ impl List {
     pub(super) fn new() -> Self {
         Self {
             newest: AtomicPtr::new(ptr::null_mut()),
+            moved: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -44,11 +50,25 @@ impl List {
         }
     }
 
-    /// The chunks, the newest first, with their numbers.
-    pub(super) fn chunks(&self) -> impl Iterator<Item = (u32, &[AtomicU32])> {
-        let newest = self.seen(self.newest());
-        let chunks = std::iter::successors(newest, |chunk| self.seen(chunk.older));
-        chunks.map(|chunk| (chunk.number, &chunk.cells[..]))
+    /// The chunks that are to be moved out, the newest first.
+    pub(super) fn unmoved(&self) -> impl Iterator<Item = &Chunk> {
+        // Acquire: partner of the Release in `moved`; who passes a chunk by knows it was moved.
+        let moved = self.seen(self.moved.load(Ordering::Acquire));
+        let first = moved.map_or_else(|| self.newest(), |moved| moved.older);
+        std::iter::successors(self.seen(first), |chunk| self.seen(chunk.older))
+    }
+
+    /// Notes that a chunk of this list, and all that stood before it, have been moved out.
+    pub(super) fn moved(&self, chunk: &Chunk) {
+        // Release: partner of the Acquire in `unmoved`. Acquire: to look at the one that is there.
+        let _further = self
+            .moved
+            .fetch_update(Ordering::Release, Ordering::Acquire, |moved| {
+                let before = self
+                    .seen(moved)
+                    .is_none_or(|moved| moved.number > chunk.number);
+                before.then_some(ptr::from_ref(chunk).cast_mut())
+            });
     }
 
     fn newest(&self) -> *mut Chunk {
@@ -56,6 +76,7 @@ impl List {
         self.newest.load(Ordering::Acquire)
     }
 
+    /// One that is in the list, or none.
     fn seen(&self, chunk: *mut Chunk) -> Option<&Chunk> {
         // SAFETY: a pointer in the list is null, or to a chunk that lives as long as the list, which
         // `&self` borrows.
@@ -76,6 +97,12 @@ impl List {
     }
 }
 
+impl Chunk {
+    pub(super) fn cells(&self) -> &[AtomicU32] {
+        &self.cells
+    }
+}
+
 impl Drop for List {
     fn drop(&mut self) {
         // Relaxed: `&mut self`.
@@ -92,18 +119,46 @@ impl Drop for List {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_place_has_a_cell_of_its_own_whichever_comes_first() {
+    const CHUNKS: u32 = 5;
+    const PLACES: u32 = CHUNKS * LIST_CHUNK as u32;
+
+    /// Numbers up to [`PLACES`], the last place first.
+    fn full() -> List {
         let list = List::new();
-        let places = 0..5 * LIST_CHUNK as u32;
-        for place in places.clone().rev() {
+        for place in (0..PLACES).rev() {
             list.cell(place).store(place + 1, Ordering::Relaxed);
         }
+        list
+    }
+
+    fn numbers(list: &List) -> Vec<u32> {
+        list.unmoved().map(|chunk| chunk.number).collect()
+    }
+
+    #[test]
+    fn every_place_has_a_cell_of_its_own_whichever_comes_first() {
+        let list = full();
         let mut all = Vec::new();
-        for (number, cells) in list.chunks() {
-            assert_eq!(number, 4 - (all.len() / LIST_CHUNK) as u32);
-            all.extend(cells.iter().rev().map(|cell| cell.load(Ordering::Relaxed)));
+        for chunk in list.unmoved() {
+            let cells = chunk.cells.iter().rev();
+            all.extend(cells.map(|cell| cell.load(Ordering::Relaxed)));
         }
-        assert!(all.into_iter().rev().eq(places.map(|place| place + 1)));
+        assert!(all.into_iter().eq((1..=PLACES).rev()));
+        assert_eq!(numbers(&list), [4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn what_was_moved_is_passed_by_whoever_was_first() {
+        let list = full();
+        let of = |number| list.unmoved().find(|chunk| chunk.number == number);
+        let (third, fourth) = (of(2).expect("there"), of(3).expect("there"));
+        list.moved(third);
+        assert_eq!(numbers(&list), [1, 0]);
+        list.moved(fourth);
+        assert_eq!(numbers(&list), [1, 0], "somebody was slower");
+        list.cell(PLACES);
+        assert_eq!(numbers(&list), [1, 0], "one more is for others to see to");
+        list.moved(of(0).expect("there"));
+        assert_eq!(numbers(&list), [0; 0]);
     }
 }

@@ -1,8 +1,8 @@
 //! The wheel: when to look at which slot.
 //!
-//! **The table is the truth, the wheel only holds hints.** A bit for slot *s* in tick *t* says "*s*
-//! may be due at *t*". To schedule is to set a bit, to re-time is to set another, to remove early
-//! is to do nothing: a stale bit costs one look. A hierarchical wheel (Varghese and Lauck 1987)
+//! **The table is the truth, the wheel only holds hints.** Slot *s* in tick *t* says "*s* may be due
+//! at *t*". To schedule is to add it, to re-time is to add it elsewhere, to remove early is to do
+//! nothing: a stale hint costs one look. A hierarchical wheel (Varghese and Lauck 1987)
 //! with 64 positions a level.
 //!
 //! - `cursor` is the tick up to which time has come. It only moves forwards.
@@ -12,16 +12,16 @@
 //!   years ahead and back costs no more than the longest lifetime.
 //! - `done` says up to where positions have been emptied.
 //!
-//! **Invariant W.** When a hint has returned, its slot's bit stands in the tick object where
-//! `place` puts its deadline, or in the due set, at every instant until the slot is removed or
+//! **Invariant W.** When a hint has returned, its slot stands in the tick object where `place` puts
+//! its deadline, or in the due set, at every instant until the slot is removed or
 //! hinted elsewhere. So no sweeper, wherever it stops, hides anything from another.
 //!
 //! Ground rules:
 //! - Callers are pinned: tick objects are retired through the epoch.
-//! - A hint sets its bit, *then* reads the cursor; an opener moves the cursor, *then* reads bits;
-//!   a `SeqCst` fence lies between in both. So either the opener sees the bit, or the hint sees
+//! - A hint adds its slot, *then* reads the cursor; an opener moves the cursor, *then* reads slots;
+//!   a `SeqCst` fence lies between in both. So either the opener sees the slot, or the hint sees
 //!   the cursor and goes again.
-//! - An opener moves all bits to the due set *before* it takes the object out, and raises `done`
+//! - An opener moves all slots to the due set *before* it takes the object out, and raises `done`
 //!   *after* that. Who stops half-way leaves `done` behind, and the next one does the work.
 //! - An object found in the way of a later round is moved out likewise, by whoever finds it.
 
@@ -146,9 +146,8 @@ impl Wheel {
             let mut object = cell.load(Ordering::Acquire);
             if object.is_null() {
                 tally::tick_allocated();
-                let begin = number << (level * DIGIT_BITS);
                 // It publishes the cursor that sent us here, too.
-                object = put(cell, ptr::null_mut(), Tick::new(number, begin));
+                object = put(cell, ptr::null_mut(), Tick::new(number));
             }
             // SAFETY: we are pinned, and objects are retired through the epoch.
             let found = unsafe { &*object };
@@ -163,10 +162,10 @@ impl Wheel {
             if found.number() == number {
                 found.set(slot, reach);
                 // Partner: the fence in `open` (and the one above). Without it the opener could
-                // miss the bit while we miss the cursor, and the hint would be lost.
+                // miss the slot while we miss the cursor, and the hint would be lost.
                 fence(Ordering::SeqCst);
                 let now = self.cursor.load(Ordering::Acquire);
-                if now < found.begin() {
+                if now < first_tick(level, number) {
                     return;
                 }
                 cursor = now;
@@ -212,7 +211,7 @@ impl Wheel {
         if done >= cursor {
             return true;
         }
-        // Partner: the fence in `hint`. The cursor is read or written before, bits are read after.
+        // Partner: the fence in `hint`. The cursor is read or written before, slots are read after.
         fence(Ordering::SeqCst);
         for level in 0..self.levels() {
             for number in self.numbers(level, done, cursor) {
@@ -223,7 +222,7 @@ impl Wheel {
                 }
                 // SAFETY: as in `hint`.
                 let found = unsafe { &*object };
-                if found.begin() > cursor {
+                if first_tick(level, found.number()) > cursor {
                     continue;
                 }
                 if !found.move_to(&self.due, &mut pay) {
@@ -246,12 +245,11 @@ impl Wheel {
     }
 
     fn take_out(&self, cell: &AtomicPtr<Tick>, object: *mut Tick, guard: &Guard) {
-        // AcqRel: who finds the position empty finds the bits in the due set.
+        // AcqRel: who finds the position empty finds its slots in the due set.
         let taken =
             cell.compare_exchange(object, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
         if taken.is_ok() {
-            // SAFETY: made by `put` from a box; taken out by exactly one thread.
-            let object = unsafe { Box::from_raw(object) };
+            let object = Retired(object);
             guard.defer(move || drop(object));
         }
     }
@@ -317,11 +315,11 @@ impl Wheel {
     fn begins(&self, level: u32, number: u64) -> Option<u64> {
         let object = self.position(level, number).load(Ordering::Acquire); // as in `hint`
         // SAFETY: as in `hint`.
-        (!object.is_null()).then(|| unsafe { (*object).begin() })
+        (!object.is_null()).then(|| first_tick(level, unsafe { (*object).number() }))
     }
 
-    /// Calls `f` with the objects behind the cursor in the order of time, until it says no.
-    fn each_object(&self, cursor: u64, mut f: impl FnMut(u32, &Tick) -> bool) {
+    /// Calls `f` with the first ticks of the spans behind the cursor in which there may be hints.
+    fn each_span(&self, cursor: u64, mut f: impl FnMut(u64)) {
         for level in 0..self.levels() {
             // Behind the cursor's own digit, to the end of its block: what comes later stands on
             // the levels above.
@@ -332,9 +330,8 @@ impl Wheel {
                     continue;
                 }
                 // SAFETY: as in `hint`.
-                let found = unsafe { &*object };
-                if found.number() == number && !f(level, found) {
-                    return;
+                if unsafe { (*object).number() } == number {
+                    f(first_tick(level, number));
                 }
             }
         }
@@ -351,10 +348,9 @@ impl Wheel {
         // Slots in the due set may be on their way to a tick behind that of an object.
         let due = self.due.from(0).filter_map(&mut deadline_of);
         let mut earliest = due.map(Deadline::timestamp).min();
-        self.each_object(cursor, |_, tick| {
-            let at = self.ticks.begin(tick.begin());
+        self.each_span(cursor, |tick| {
+            let at = self.ticks.begin(tick);
             earliest = Some(earliest.map_or(at, |e| e.min(at)));
-            false
         });
         if self.cursor.load(Ordering::Acquire) != cursor {
             // Something may have gone to the due set behind our back: as in `has_due`.
@@ -377,6 +373,26 @@ impl Drop for Wheel {
                 drop(unsafe { Box::from_raw(object) });
             }
         }
+    }
+}
+
+/// The first tick of a span.
+#[inline]
+fn first_tick(level: u32, number: u64) -> u64 {
+    number << (level * DIGIT_BITS)
+}
+
+/// A tick that was taken out.
+struct Retired(*mut Tick);
+
+// SAFETY: the last owner of a tick may be any thread: it is plain data and atomics.
+unsafe impl Send for Retired {}
+
+impl Drop for Retired {
+    fn drop(&mut self) {
+        // SAFETY: made by `put` from a box, and taken out by exactly one thread, which made this.
+        // It deferred the drop, so that whoever had found the tick by then is gone.
+        drop(unsafe { Box::from_raw(self.0) });
     }
 }
 

@@ -1,8 +1,10 @@
 //! One thread at a time: where hints go, what is opened when, and what half-way openers leave.
 
 use super::*;
+use crate::geometry::{FEW, LIST_CHUNK, LIST_SHARE, PAGE_WORDS};
 
 const TICK_BITS: u32 = 4;
+const SHARDS: usize = 4;
 
 fn deadline(tick: u64) -> Deadline {
     Deadline::new(Timestamp::from_nanos(tick << TICK_BITS))
@@ -13,8 +15,13 @@ fn reached(tick: u64) -> Moment {
     Moment::new(Timestamp::from_nanos((tick << TICK_BITS) + 1))
 }
 
+/// Of the only shard: it is not ahead of the clock.
 fn wheel_at(tick: u64) -> Wheel {
-    Wheel::new(Ticks::of_shard(TICK_BITS, 0, 1), reached(tick))
+    wheel_of(0, tick)
+}
+
+fn wheel_of(shard: usize, tick: u64) -> Wheel {
+    Wheel::new(Ticks::of_shard(TICK_BITS, shard, SHARDS), reached(tick))
 }
 
 fn due(wheel: &Wheel) -> Vec<SlotNumber> {
@@ -74,8 +81,9 @@ fn every_slot_becomes_due_at_its_tick_and_not_before() {
     .into_iter()
     .flat_map(|t| [t, t + 1])
     .collect();
-    for start in [0, 1, p - 1, p, p * p - 2] {
-        let wheel = wheel_at(start);
+    let starts = [0, 1, p - 1, p, p * p - 2];
+    for (shard, start) in (0..SHARDS).flat_map(|shard| starts.map(|start| (shard, start))) {
+        let wheel = wheel_of(shard, start);
         let guard = crate::pin();
         let of = |slot: SlotNumber| deadline(start + ticks[slot as usize - 1]);
         for slot in 1..=ticks.len() as u32 {
@@ -87,7 +95,11 @@ fn every_slot_becomes_due_at_its_tick_and_not_before() {
             let expected: Vec<u32> = (1..=ticks.len() as u32)
                 .filter(|&slot| start + ticks[slot as usize - 1] <= tick)
                 .collect();
-            assert_eq!(due(&wheel), expected, "from {start} at {tick}");
+            assert_eq!(
+                due(&wheel),
+                expected,
+                "shard {shard} from {start} at {tick}"
+            );
         }
     }
 }
@@ -120,13 +132,12 @@ fn an_opener_that_stops_leaves_the_work_to_the_next() {
     let wheel = wheel_at(0);
     let guard = crate::pin();
     for slot in 1..=4 {
-        // Far apart, so that each has a page of its own.
         wheel.hint(slot * 600, deadline(u64::from(slot)), &guard);
     }
-    let mut pages = 2;
+    let mut parts = 2;
     let finished = wheel.open(reached(4), &guard, || {
-        pages -= 1;
-        pages >= 0
+        parts -= 1;
+        parts >= 0
     });
     assert!(!finished);
     assert_eq!(due(&wheel), [600, 1200]);
@@ -136,6 +147,34 @@ fn an_opener_that_stops_leaves_the_work_to_the_next() {
     open(&wheel, 1);
     assert_eq!(due(&wheel), [600, 1200, 1800, 2400]);
     assert_eq!(wheel.done.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn an_opener_may_stop_between_any_two_parts_of_a_tick() {
+    const SLOTS: u32 = 4_000;
+    let wheel = wheel_at(0);
+    let guard = crate::pin();
+    // The highest first, so that there is room for all who are kept by their numbers.
+    for slot in (1..=SLOTS).rev() {
+        wheel.hint(slot, deadline(1), &guard);
+    }
+    let listed = SLOTS / LIST_SHARE;
+    let paged = SLOTS - listed - FEW as u32;
+    let pages = paged / (u64::BITS * PAGE_WORDS) + 1;
+    let parts = 1 + listed.div_ceil(LIST_CHUNK as u32) + pages;
+    let mut moved = 0;
+    for part in 1..=parts {
+        let mut left = 1;
+        let finished = wheel.open(reached(1), &guard, || {
+            left -= 1;
+            left >= 0
+        });
+        assert_eq!(finished, part == parts, "at {part} of {parts}");
+        let now = due(&wheel).len();
+        assert!(now > moved, "nothing new at {part} of {parts}");
+        moved = now;
+    }
+    assert_eq!(moved, SLOTS as usize);
 }
 
 #[test]

@@ -23,41 +23,31 @@ const PARTS: usize = (u64::BITS / WIDTH) as usize;
 pub(super) struct Tick {
     /// The span's number on its level.
     number: u64,
-    /// The first tick of the span.
-    begin: u64,
     /// So many places among the few and in the list have been given away.
     taken: AtomicU32,
     few: [AtomicU32; FEW],
     list: List,
     bits: Bits,
-    /// Of the list's chunks those from this one on have been moved to the due set since the cursor
-    /// reached `begin`.
-    moved_from: AtomicU32,
-    /// Of the few, which come first, and the pages of bits those below this one have.
+    /// Of the few, which come first, and the pages of bits those below this one have been moved to
+    /// the due set since the cursor reached the span.
     moved_to: AtomicU32,
 }
 
 impl Tick {
-    pub(super) fn new(number: u64, begin: u64) -> Self {
+    pub(super) fn new(number: u64) -> Self {
         const { assert!(cfg!(any(loom, sessionwheel_tiny)) || size_of::<Self>() <= 104) };
         Self {
             number,
-            begin,
             taken: AtomicU32::new(0),
             few: std::array::from_fn(|_| AtomicU32::new(0)),
             list: List::new(),
             bits: Bits::new(),
-            moved_from: AtomicU32::new(u32::MAX),
             moved_to: AtomicU32::new(0),
         }
     }
 
     pub(super) fn number(&self) -> u64 {
         self.number
-    }
-
-    pub(super) fn begin(&self) -> u64 {
-        self.begin
     }
 
     /// Asks for the line of a slot's bit, if it will need one.
@@ -92,21 +82,16 @@ impl Tick {
         self.taken.load(Ordering::Relaxed) < room(reach)
     }
 
-    /// Moves all slots to the due set, part by part. The cursor has reached `begin`, and a fence
+    /// Moves all slots to the due set, part by part. The cursor has reached the span, and a fence
     /// lies between. `pay` is asked before each part; `false` if it refused.
     pub(super) fn move_to(&self, due: &DueSet, mut pay: impl FnMut() -> bool) -> bool {
-        // Acquire, here and below: partner of the Releases below; who skips a part knows it is in the
-        // due set. A chunk that is newer than those that were moved is for hints that will see the
-        // cursor.
-        let moved_from = self.moved_from.load(Ordering::Acquire);
-        for (number, cells) in self.list.chunks() {
-            if number < moved_from {
-                if !move_numbers(cells, due, &mut pay) {
-                    return false;
-                }
-                self.moved_from.fetch_min(number, Ordering::Release);
+        for chunk in self.list.unmoved() {
+            if !move_numbers(chunk.cells(), due, &mut pay) {
+                return false;
             }
+            self.list.moved(chunk);
         }
+        // Acquire: partner of the Releases below; who skips a part knows it is in the due set.
         let moved_to = self.moved_to.load(Ordering::Acquire);
         if moved_to == 0 {
             if !move_numbers(&self.few, due, &mut pay) {

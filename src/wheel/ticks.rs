@@ -4,13 +4,13 @@ use crate::geometry::{DIGIT_BITS, POSITIONS};
 use crate::slab::{Deadline, Moment};
 use crate::time::Timestamp;
 
-/// So many levels come down in different shards at different times.
+/// At most so many levels come down in different shards at different times.
 const STAGGERED: u32 = 3;
 
 /// Ticks of `2^bits` nanoseconds. Each shard is ahead of the clock by some of them: what stands at a
 /// position of an upper level is handed down when its span begins, and so begins in each shard at
 /// another time. Without it one flush a minute would hand down the next minute of all shards.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticks {
     bits: u32,
     lead: u64,
@@ -21,7 +21,7 @@ impl Ticks {
     pub(crate) fn of_shard(bits: u32, shard: usize, shards: usize) -> Self {
         // The same digit on every level, so that on each of them the shards are spread evenly.
         let digit = (shard * POSITIONS as usize / shards) as u64;
-        let lead = (0..STAGGERED).map(|level| digit << (level * DIGIT_BITS));
+        let lead = (0..staggered(bits)).map(|level| digit << (level * DIGIT_BITS));
         Self {
             bits,
             lead: lead.sum(),
@@ -58,12 +58,18 @@ impl Ticks {
     }
 }
 
+/// A lead is less than a 64th of all ticks there are: at the end of time each shard has lost that many.
+fn staggered(bits: u32) -> u32 {
+    let digits = (u64::BITS - bits) / DIGIT_BITS;
+    digits.saturating_sub(1).min(STAGGERED)
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     const SHARDS: usize = 4;
-    const TIMES: [u64; 9] = [
+    const TIMES: [u64; 10] = [
         0,
         1,
         15,
@@ -73,11 +79,12 @@ mod tests {
         u64::MAX - 40,
         u64::MAX - 7,
         u64::MAX - 6,
+        u64::MAX - 5,
     ];
 
     fn all() -> impl Iterator<Item = Ticks> {
         let of_bits = |bits| (0..SHARDS).map(move |shard| Ticks::of_shard(bits, shard, SHARDS));
-        [0, 4, 30].into_iter().flat_map(of_bits)
+        [0, 4, 30, 46, 51, 52, 58, 62].into_iter().flat_map(of_bits)
     }
 
     #[test]
@@ -92,6 +99,23 @@ mod tests {
                 assert!(ticks.due_at(after) < u64::MAX, "{t}");
                 assert!(u128::from(ticks.due_at(after)) < end, "{t}");
                 assert!(ticks.begin(ticks.of(deadline)).as_nanos() <= t, "{t}");
+            }
+        }
+    }
+
+    #[test]
+    fn however_long_ticks_are_a_lead_is_a_small_part_of_them() {
+        let deadline = |t| Deadline::new(Timestamp::from_nanos(t));
+        for ticks in all() {
+            let last = Deadline::LAST.tick(ticks.bits);
+            assert!(ticks.lead <= last >> DIGIT_BITS, "{ticks:?}");
+            // No two of these become one.
+            for t in (0..=last - ticks.lead).step_by(1.max(last as usize / 100)) {
+                assert_eq!(
+                    ticks.of(deadline(t << ticks.bits)),
+                    t + ticks.lead,
+                    "{ticks:?}"
+                );
             }
         }
     }
