@@ -114,6 +114,9 @@ pub mod cache;
 #[cfg(doc)]
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
+#[macro_use]
+mod step;
+
 mod contain;
 mod geometry;
 mod inside;

@@ -159,6 +159,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
                 self.enter(number);
                 continue;
             };
+            step!("evict: has a victim");
             // Through the deadline word, as an expiry, so that a re-timing either wins or fails.
             // Whom another has sentenced and not marked yet, this thread may mark.
             let sentenced = deadline.is_tombstone()
@@ -166,9 +167,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             if !sentenced {
                 continue; // re-timed
             }
+            step!("evict: has sentenced");
             if !Table::mark(slot) {
                 return Outcome::Lost;
             }
+            step!("evict: has marked");
             let expired = deadline != Deadline::EVICTED && deadline.has_passed(now);
             let reason = if expired {
                 Reason::Expired
@@ -176,6 +179,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
                 Reason::Evicted
             };
             self.finish(number, None, reason, guard);
+            step!("evict: is done");
             return Outcome::Evicted(number, reason);
         }
     }

@@ -160,6 +160,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let visited = before - budget.left;
         shard.counters.visited(visited);
         drop(guard);
+        step!("sweep: is done");
         budget.drops -= shard.slab.recycle(Origin::Flushed, budget.drops);
         Swept {
             removed,
@@ -303,7 +304,9 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
                 // Re-timed in between.
                 continue;
             }
+            step!("sweep: has sentenced");
             if Table::mark(slot) {
+                step!("sweep: has marked");
                 self.push(number, Reason::Expired);
             }
             return Look::Finished;
@@ -346,6 +349,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         }
         let shard = self.shard;
         self.core.permits.give(self.index, self.marked.len() as u64);
+        step!("sweep: has returned its permits");
         for event in &self.marked {
             shard.table.prefetch(shard.slab.slot(event.slot).hash());
         }
@@ -363,8 +367,11 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         // All for one reason: a batch belongs to a flush or to a clear.
         let reason = self.marked[0].reason;
         shard.counters.removed(reason, self.marked.len() as u64);
+        step!("sweep: has unlinked");
         shard.slab.retire_chain(chain, self.guard);
+        step!("sweep: has retired");
         self.core.deliver(&self.marked, self.guard);
+        step!("sweep: has told the listener");
         self.marked.clear();
         let drops = &mut self.drops;
         self.guard

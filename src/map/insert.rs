@@ -54,6 +54,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 InsertError::Exhausted(key, value)
             });
         };
+        step!("insert: has a slot");
         route.shard.prefetch(held.number(), deadline);
         let filled = held.fill(route.hash, deadline, key, value);
         let inserted = self.insert_filled(route, filled, now, &guard);
@@ -97,9 +98,11 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                         continue;
                     }
                     filled.release();
+                    step!("insert: has replaced");
                     // The new one goes by the old one's permit.
                     drop(permit);
                     shard.publish(number, guard);
+                    step!("insert: has published what replaces");
                     let reason = match old.close_deadline() {
                         Deadline::EVICTED => Reason::Evicted,
                         old if old.has_passed(now) => Reason::Expired,
@@ -122,9 +125,11 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                         let (key, value) = filled.unfill();
                         return Err(InsertError::Full(key, value));
                     };
+                    step!("insert: has a permit");
                     if shard.table.add(&shard.slab, at, number, filled.slot()) {
                         right.use_up();
                         filled.release();
+                        step!("insert: has added");
                         shard.publish(number, guard);
                         break;
                     }

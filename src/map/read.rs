@@ -146,7 +146,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             if gone || !unsafe { slot.with_body(|_, value| wanted(value)) } {
                 return None;
             }
+            step!("take: has found");
             if Table::mark(slot) {
+                step!("take: has marked");
                 // Re-timed or sentenced since it was judged? Then that came first, and may have left
                 // nothing to take; who has sentenced it finds the mark set, and counts nothing.
                 let deadline = slot.close_deadline();
@@ -156,7 +158,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                     Deadline::EVICTED => Reason::Evicted,
                     _ => Reason::Expired,
                 };
+                step!("take: has closed");
                 self.permits.give(index, 1);
+                step!("take: has returned its permit");
                 shard.finish(number, Some(at), reason, guard);
                 self.deliver_one(index, number, reason, guard);
                 return valid.then_some((slot, deadline));
@@ -191,7 +195,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             // Who removes for reasons of time changes this word before the mark, so either that
             // fails, or this does; who removes for another reason closes it behind the mark, so
             // either this fails, or the remover goes by the new deadline.
+            step!("retime: has found");
             if slot.change_deadline(old, new).is_ok() {
+                step!("retime: has changed");
                 // Partner: the fence in `Shard::publish`. Without it the inserter could miss the new
                 // deadline while a flush that meets this hint misses that the slot is published.
                 fence(Ordering::SeqCst);

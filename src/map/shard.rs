@@ -36,6 +36,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     pub(super) fn unlink(&self, number: SlotNumber, at: Option<Standing<'_>>, guard: &Guard) {
         let slot = self.slab.slot(number);
         if at.is_some_and(|at| Table::unlink_from(at, slot)) {
+            step!("unlink: has unlinked");
             self.slab.retire(number, guard);
         } else {
             self.table
@@ -53,6 +54,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
         guard: &Guard,
     ) {
         self.withdraw(number);
+        step!("unlink: has withdrawn");
         self.unlink(number, at, guard);
         self.counters.removed(reason, 1);
     }
@@ -73,6 +75,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             // Partner: the fence in `Core::retime`. Who found the slot through the table may have
             // re-timed it, and a flush may have met that hint before the slot was published.
             fence(Ordering::SeqCst);
+            step!("insert: has published");
             self.schedule(number, slot.deadline(), guard);
         }
     }
@@ -80,6 +83,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
     /// Hints a slot that was just published or re-timed, and lets it compete.
     pub(super) fn schedule(&self, number: SlotNumber, deadline: Deadline, guard: &Guard) {
         self.wheel.hint(number, deadline, guard);
+        step!("insert: has hinted");
         if self.tournament.is_on() {
             self.enter(number);
         }
@@ -120,6 +124,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
             return Look::Stay;
         }
         self.wheel.hint(number, deadline, guard);
+        step!("sweep: has hinted below");
         Look::Finished
     }
 

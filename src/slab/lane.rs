@@ -143,6 +143,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         let origin = Self::origin(slot);
         let lane = self.lane(origin);
         lane.retired.fetch_add(1, Ordering::Release);
+        step!("retire: has counted");
         let mut head = lane.pending.load(Ordering::Relaxed);
         let count = loop {
             slot.life
@@ -159,6 +160,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
                 Err(now) => head = now,
             }
         };
+        step!("retire: has pushed");
         if count >= SEAL_AT {
             self.seal(origin, guard);
         }
@@ -177,6 +179,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         if first == 0 {
             return false;
         }
+        step!("retire: has a chain");
         let (first, last) = self.in_address_order(first);
         self.defer(origin, first, last, guard);
         true
@@ -233,6 +236,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         let mut head = limbo.load(Ordering::Relaxed);
         loop {
             last.link.store(head as u32, Ordering::Relaxed);
+            step!("retire: is ripe");
             match limbo.compare_exchange_weak(
                 head,
                 stamped(head, u64::from(first)),
@@ -323,8 +327,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         let lane = self.lane(origin);
         let (number, _) = self.leave_older(lane, 1)?;
         self.prefetch_behind(number);
+        step!("recycle: has one");
         // SAFETY: as in `recycle_chain`.
         unsafe { self.drop_body(self.slot(number)) };
+        step!("recycle: has dropped one");
         lane.count_recycled(1);
         // Relaxed: as good as a moment earlier or later.
         if self.free.load(Ordering::Relaxed) as u32 == 0 {
@@ -378,6 +384,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
                 next = self.behind(next);
             }
         }
+        step!("recycle: has some");
         let (mut next, mut left) = (first, len);
         loop {
             let number = next;
@@ -386,9 +393,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
             // SAFETY: it came off a limbo, so the epoch has passed since it was unlinked and we
             // alone have it. Every slot in a limbo has its body.
             unsafe { self.drop_body(slot) };
+            step!("recycle: has dropped");
             left -= 1;
             if left == 0 {
                 self.put_free(first, number);
+                step!("recycle: has freed");
                 break;
             }
             // Relaxed: published with the chain.

@@ -78,6 +78,7 @@ impl Standing<'_> {
             }
             (Before::Word(seen, at, _), None) => {
                 seen.line.change(seen.head, seen.head.without(at))?;
+                step!("unlink: has changed the head");
                 seen.line.vacate(at);
                 Ok(())
             }

@@ -30,6 +30,7 @@ impl Table {
         let head = seen.head.splitting();
         // Whoever was faster, the line has changed.
         if seen.line.change(seen.head, head).is_ok() {
+            step!("split: has begun");
             self.finish_split(slab, Seen { head, ..seen });
         }
     }
@@ -55,10 +56,14 @@ impl Table {
                 None
             };
             child.fill(at, word.unwrap_or(Word::VACANT));
+            step!("split: has filled a word");
             moved |= u32::from(word.is_some()) << at;
         }
+        step!("split: has filled all");
         child.open(Head::open(head.depth() + 1, moved, head.is_spilled()));
+        step!("split: has opened the child");
         if line.change(head, head.split(moved)).is_ok() {
+            step!("split: has ended");
             for at in (0..LINE_WORDS).filter(|at| moved >> at & 1 != 0) {
                 line.vacate(at);
             }

@@ -71,6 +71,7 @@ impl DueSet {
                     let bits = in_word.iter().fold(0, |bits, slot| bits | bit(*slot));
                     let word = in_word[0] >> WIDTH_BITS;
                     raise(self.words.get_or_alloc(word), bits);
+                    step!("hint: has raised a word");
                     words |= bit(word);
                 }
                 let middle = below_middle[0] >> (2 * WIDTH_BITS);

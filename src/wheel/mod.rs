@@ -137,6 +137,7 @@ impl Wheel {
         loop {
             let Place::Position { level, number } = place(cursor, tick) else {
                 self.due.set(slot);
+                step!("hint: has added to the due set");
                 fence(Ordering::SeqCst);
                 return;
             };
@@ -148,6 +149,7 @@ impl Wheel {
                 tally::tick_allocated();
                 // It publishes the cursor that sent us here, too.
                 object = put(cell, ptr::null_mut(), Tick::new(number));
+                step!("hint: has made a tick");
             }
             // SAFETY: we are pinned, and objects are retired through the epoch.
             let found = unsafe { &*object };
@@ -156,11 +158,14 @@ impl Wheel {
                 // lies beyond it. The fence is the one an opener makes after that.
                 fence(Ordering::SeqCst);
                 found.move_to(&self.due, || true);
+                step!("hint: has moved an older round out");
                 self.take_out(cell, object, guard);
                 continue;
             }
             if found.number() == number {
+                step!("hint: has a tick");
                 found.set(slot, reach);
+                step!("hint: has added");
                 // Partner: the fence in `open` (and the one above). Without it the opener could
                 // miss the slot while we miss the cursor, and the hint would be lost.
                 fence(Ordering::SeqCst);
@@ -205,6 +210,7 @@ impl Wheel {
         if cursor < target {
             // AcqRel: partner of the Acquire loads in `hint`.
             cursor = self.cursor.fetch_max(target, Ordering::AcqRel).max(target);
+            step!("open: has moved the cursor");
         }
         // Acquire: partner of the Release at the end; who skips the work knows it is done.
         let done = self.done.load(Ordering::Acquire);
@@ -228,9 +234,12 @@ impl Wheel {
                 if !found.move_to(&self.due, &mut pay) {
                     return false;
                 }
+                step!("open: has moved a tick");
                 self.take_out(cell, object, guard);
+                step!("open: has taken a tick out");
             }
         }
+        step!("open: has moved all");
         // Release: all of it is in the due set before anyone reads that it is.
         self.done.fetch_max(cursor, Ordering::Release);
         true

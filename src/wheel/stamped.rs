@@ -112,7 +112,9 @@ pub(super) fn sweep_word(
                 }
             }
         }
+        step!("sweep: has looked");
         let cleared = finished == 0 || lower(word, seen, finished);
+        step!("sweep: has cleared");
         if stopped {
             return Part::Stopped;
         }

@@ -89,6 +89,7 @@ impl Tick {
             if !move_numbers(chunk.cells(), due, &mut pay) {
                 return false;
             }
+            step!("open: has moved a chunk");
             self.list.moved(chunk);
         }
         // Acquire: partner of the Releases below; who skips a part knows it is in the due set.
@@ -97,6 +98,7 @@ impl Tick {
             if !move_numbers(&self.few, due, &mut pay) {
                 return false;
             }
+            step!("open: has moved the few");
             self.moved_to.fetch_max(1, Ordering::Release);
         }
         for (index, page) in self.bits.pages(moved_to.saturating_sub(1)) {
@@ -110,6 +112,7 @@ impl Tick {
                 parts.copy_from_slice(&[bits as u32, (bits >> WIDTH) as u32]);
             }
             due.set_words(index * words.len() as u32, &words);
+            step!("open: has moved a page");
             self.moved_to.fetch_max(index + 2, Ordering::Release);
         }
         true

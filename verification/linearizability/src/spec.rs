@@ -1,0 +1,233 @@
+//! What a map without threads does under one key.
+
+use sessionwheel::Reason;
+use todc_utils::Specification;
+
+/// A value; no two inserts have the same one.
+pub type Value = u64;
+
+/// A time or a deadline, in nanoseconds.
+pub type Nanos = u64;
+
+/// A step of an operation, and what came of it. `now` is what its caller had read from the clock.
+///
+/// An operation is one step, which is also all of it, with two exceptions. One that gives an entry a
+/// deadline *settles* when it returns: from then on flushes have to know. And a flush *begins* when it
+/// is called, removes one by one, not all at once, and *ends* when it returns: by then all that was
+/// settled and expired when it began must be gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)] // the fields say it
+pub enum Step {
+    /// The clock moves on to this time.
+    Advance(Nanos),
+    Insert {
+        call: u64,
+        value: Value,
+        deadline: Nanos,
+        now: Nanos,
+        left: Option<(Value, Reason)>,
+    },
+    /// The call (its first instant) has returned that gave a deadline.
+    Settle {
+        call: u64,
+    },
+    Get {
+        now: Nanos,
+        seen: Option<Value>,
+    },
+    Contains {
+        now: Nanos,
+        seen: bool,
+    },
+    Take {
+        now: Nanos,
+        taken: Option<Value>,
+        left: Option<(Value, Reason)>,
+    },
+    Remove {
+        removed: bool,
+        left: Option<(Value, Reason)>,
+    },
+    Retime {
+        call: u64,
+        deadline: Nanos,
+        now: Nanos,
+        retimed: bool,
+    },
+    /// A flush was called by this thread.
+    Begin {
+        at: Nanos,
+        thread: usize,
+    },
+    /// It has removed an entry.
+    Flush {
+        at: Nanos,
+        left: Value,
+    },
+    /// It returns.
+    End {
+        at: Nanos,
+        thread: usize,
+    },
+}
+
+/// An entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Entry {
+    value: Value,
+    deadline: Nanos,
+    /// The call that gave it this deadline, until that has returned.
+    unsettled: Option<u64>,
+    /// The threads (as bits) whose flush has to remove it.
+    wanted: u32,
+}
+
+/// The clock, and at most one entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct State {
+    clock: Nanos,
+    entry: Option<Entry>,
+}
+
+impl State {
+    /// The entry if it must be found.
+    fn live(&self, now: Nanos) -> Option<Entry> {
+        self.entry
+            .filter(|entry| now.max(self.clock) <= entry.deadline)
+    }
+
+    /// The entry if it may be found. Between the two a flush may have come by.
+    fn perhaps(&self, now: Nanos) -> Option<Entry> {
+        self.entry.filter(|entry| now <= entry.deadline)
+    }
+
+    /// Whether somebody who saw this saw right.
+    fn is_right(&self, now: Nanos, seen: Option<Value>) -> bool {
+        match seen {
+            Some(value) => self.perhaps(now).is_some_and(|entry| entry.value == value),
+            None => self.live(now).is_none(),
+        }
+    }
+
+    fn with(self, entry: Option<Entry>) -> Self {
+        Self { entry, ..self }
+    }
+
+    /// What follows if a step's result is right.
+    fn step(self, step: &Step) -> Option<Self> {
+        let value = self.entry.map(|entry| entry.value);
+        // Whether the entry that is there is the one that has left, for a reason of time.
+        let may_leave = |left: Value, now| value == Some(left) && self.live(now).is_none();
+        match *step {
+            Step::Advance(to) => Some(Self {
+                clock: self.clock.max(to),
+                ..self
+            }),
+            Step::Insert {
+                call,
+                value: new,
+                deadline,
+                now,
+                left,
+            } => {
+                let right = match left {
+                    None => value.is_none(),
+                    Some((left, Reason::Replaced)) => self.is_right(now, Some(left)),
+                    Some((left, Reason::Expired)) => may_leave(left, now),
+                    Some(_) => false,
+                };
+                let entry = Entry {
+                    value: new,
+                    deadline,
+                    unsettled: Some(call),
+                    wanted: 0,
+                };
+                (right && now <= deadline).then_some(self.with(Some(entry)))
+            }
+            Step::Settle { call } => Some(self.with(self.entry.map(|entry| Entry {
+                unsettled: entry.unsettled.filter(|&by| by != call),
+                ..entry
+            }))),
+            Step::Get { now, seen } => self.is_right(now, seen).then_some(self),
+            Step::Contains { now, seen } => {
+                let seen = self.entry.filter(|_| seen).map(|entry| entry.value);
+                (self.is_right(now, seen)).then_some(self)
+            }
+            Step::Take { now, taken, left } => match (taken, left) {
+                (Some(taken), Some((left, Reason::Taken))) => {
+                    (taken == left && self.is_right(now, Some(left))).then_some(self.with(None))
+                }
+                (None, Some((left, Reason::Expired))) => {
+                    may_leave(left, now).then_some(self.with(None))
+                }
+                (None, None) => self.is_right(now, None).then_some(self),
+                _ => None,
+            },
+            Step::Remove { removed, left } => match (removed, left) {
+                (true, Some((left, Reason::Removed))) => {
+                    (value == Some(left)).then_some(self.with(None))
+                }
+                // What a flush is about to remove is gone already.
+                (false, None) => self.live(0).is_none().then_some(self),
+                _ => None,
+            },
+            Step::Retime {
+                call,
+                deadline,
+                now,
+                retimed: true,
+            } => {
+                let entry = self.perhaps(now).filter(|_| now <= deadline)?;
+                Some(self.with(Some(Entry {
+                    deadline,
+                    unsettled: Some(call),
+                    wanted: 0,
+                    ..entry
+                })))
+            }
+            Step::Retime {
+                deadline,
+                now,
+                retimed: false,
+                ..
+            } => (now > deadline || self.live(now).is_none()).then_some(self),
+            Step::Begin { at, thread } => Some(self.with(self.entry.map(|entry| {
+                let wanted = entry.unsettled.is_none() && entry.deadline < at;
+                Entry {
+                    wanted: entry.wanted | u32::from(wanted) << thread,
+                    ..entry
+                }
+            }))),
+            Step::Flush { at, left } => {
+                // Perhaps one that a later flush has found expired.
+                may_leave(left, at).then_some(self.with(None))
+            }
+            Step::End { thread, .. } => {
+                let left = self
+                    .entry
+                    .is_some_and(|entry| entry.wanted >> thread & 1 != 0);
+                (!left).then_some(self)
+            }
+        }
+    }
+}
+
+/// At most one entry.
+#[derive(Debug)]
+pub struct OneKey;
+
+impl Specification for OneKey {
+    type State = State;
+    type Operation = Step;
+
+    fn init() -> State {
+        State::default()
+    }
+
+    fn apply(step: &Step, state: &State) -> (bool, State) {
+        match state.step(step) {
+            Some(next) => (true, next),
+            None => (false, *state),
+        }
+    }
+}
