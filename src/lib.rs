@@ -53,8 +53,8 @@
 //! - **Exact expiry.** A session is valid while `now <= deadline`. After that it is a miss, whether
 //!   or not a flush has come by. A flush at `at` removes it if `at > deadline`, strictly, as
 //!   `SSL_CTX_flush_sessions(3)` has it. Steps of the wall clock change no lifetime.
-//! - **Complete flushes.** When a flush returns, every session that had expired and whose insert had
-//!   returned before the flush began is gone, even if other flushes run beside it, or were stopped
+//! - **Complete flushes.** When a flush returns, every session that had expired and whose insert and
+//!   last re-timing had returned before the flush began is gone, even if other flushes run beside it, or were stopped
 //!   half-way.
 //! - **Nobody waits for a flush.** No operation on a session takes a lock or waits for another
 //!   thread. A listener or destructor that takes long holds up the thread that runs it, and no

@@ -292,3 +292,25 @@ fn what_has_been_looked_at_is_not_looked_at_again_before_its_time() {
     assert_eq!(map.flush(at(1_050)).removed, 50);
     assert_eq!(map.flush(at(2_000)).removed, 50);
 }
+
+#[test]
+fn bounded_flushes_come_to_all_shards_while_time_goes_on() {
+    // In each shard more entries than the budget stay to the end of the tick.
+    let map: ExpiringMap<u64, u64> = ExpiringMap::builder().shards(16).build().unwrap();
+    let tick = 1 << 30;
+    let (early, late) = (0..3_200, 3_200..6_400);
+    for key in early {
+        map.insert(key, key, at(8 * tick), at(0)).unwrap();
+    }
+    for key in late {
+        map.insert(key, key, at(11 * tick - 1), at(0)).unwrap();
+    }
+    let times = (10 * tick..11 * tick - 1).step_by(tick as usize / 1_000);
+    let (mut removed, mut calls) = (0, 0);
+    for now in times.take_while(|_| map.len() > 3_200) {
+        removed += map.flush_within(at(now), 64).removed;
+        calls += 1;
+    }
+    println!("{removed} removed by {calls} calls");
+    assert_eq!(removed, 3_200);
+}

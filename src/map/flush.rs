@@ -100,7 +100,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 swept.add(self.flush_shard(index, at, &mut budget));
             }
             if swept.remaining {
-                self.flush_rotor.store(index, Ordering::Relaxed);
+                // Not with the same shard: while `at` moves on, its survivors of this tick could take
+                // all of every budget.
+                self.flush_rotor.store(index + 1, Ordering::Relaxed);
                 break;
             }
         }

@@ -103,14 +103,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     ///
     /// It is the caller's word that time has reached `at`. Any number of flushes may run at once,
     /// at different times. When one returns, every entry that had expired at its `at`, and whose
-    /// insert had returned before it began, is removed, whatever the other flushes are doing or not
+    /// insert and last re-timing had returned before it began, is removed, whatever the other flushes are doing or not
     /// doing; its values are dropped too, unless a guard may still read them or another thread is just
     /// dropping them. (One that an insert of
     /// another thread is evicting just then counts in [`len`](Self::len) until that insert has made
     /// use of its place.)
     ///
     /// It looks at no more slots than it removes entries, plus a constant per shard, plus survivors
-    /// once per wheel level in their life and once per flush within the tick in which they expire.
+    /// once per wheel level in their life and once per flush within the tick in which they expire, plus
+    /// what left early or was re-timed, once in the tick in which it would have expired.
     /// If flushes were given times ahead of the caller's clock, then up to the latest of these every
     /// tick counts as that tick.
     /// Shards are swept in parallel if helpers come, see [`MapBuilder::helpers`].
@@ -151,8 +152,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     }
 
     /// The earliest time at which a [`flush`](Self::flush) may have something to do: never later
-    /// than one nanosecond after the earliest deadline of all entries whose insert had returned,
-    /// but perhaps earlier. `None` if none of them expires. Zero if a bounded flush has left something to go on with.
+    /// than one nanosecond after the earliest deadline of all entries whose insert and last re-timing
+    /// had returned, but perhaps earlier. `None` if none of them expires. Zero if a bounded flush has left something to go on with.
     ///
     /// A thread that sleeps until then, flushes, and asks again, never sleeps past a deadline known
     /// when it asked, and never spins: each such flush makes progress. Some of them remove nothing: the
