@@ -1,9 +1,9 @@
 //! Threads that make histories, round after round.
 
 use std::cell::RefCell;
-use std::hint::spin_loop;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex};
 use std::thread;
 
 use fastrand::Rng;
@@ -21,8 +21,38 @@ pub const CALLS: usize = 48;
 
 /// Lifetimes are shorter than this: the clock moves on by as much in a few dozen operations.
 const LIFETIMES: Nanos = 24;
-/// Ticks of 8 ns, so that a round is played on several of them.
-const TICK_BITS: u32 = 3;
+/// Ticks of 32 ns: a round is played on two or three, and each has more hints than it keeps in itself.
+const TICK_BITS: u32 = 5;
+/// So many entries are there beside those that are played with, so that ticks have lists.
+const BYSTANDERS: usize = 4_000;
+/// One in so many times a thread lets others go first, in the middle of an operation.
+const POLITE: u8 = 12;
+
+/// A key that now and then lets others go first.
+#[derive(Eq, Debug)]
+struct Key(usize);
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        now_and_then_go_last();
+        self.0 == other.0
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        now_and_then_go_last();
+        self.0.hash(state);
+    }
+}
+
+fn now_and_then_go_last() {
+    if fastrand::u8(..POLITE) == 0 {
+        thread::yield_now();
+    }
+}
+
+type Map = ExpiringMap<Key, Value>;
 
 thread_local! {
     /// Who has left by what this thread is doing.
@@ -34,7 +64,7 @@ thread_local! {
 pub struct Seen {
     /// Histories: one for each key and round.
     pub histories: usize,
-    /// Calls in them; a flush and a step of the clock are one in that of each key.
+    /// Calls in them; a flush is one in that of each key.
     pub operations: usize,
     /// Of these, how many overlap another one on their key.
     pub overlapping: usize,
@@ -84,9 +114,26 @@ impl Seen {
     }
 }
 
-/// Waits until all threads are there, as often as needed. Spins for a while, so that they go on
-/// together.
-struct Gate(AtomicUsize);
+/// Where all threads wait for each other, as often as needed.
+#[derive(Default)]
+struct Gate {
+    /// How often a thread has come, and whether one has panicked and will come no more.
+    came: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// `false` if a thread has panicked.
+    fn pass(&self) -> bool {
+        let mut came = self.came.lock().expect("no panic");
+        came.0 += 1;
+        let all = came.0.next_multiple_of(THREADS);
+        self.changed.notify_all();
+        let wait = |came: &mut (usize, bool)| came.0 < all && !came.1;
+        let came = self.changed.wait_while(came, wait).expect("no panic");
+        !came.1
+    }
+}
 
 /// Opens the gate for ever if its thread panics, or the others would wait for it.
 struct Opens<'a>(&'a Gate);
@@ -94,27 +141,9 @@ struct Opens<'a>(&'a Gate);
 impl Drop for Opens<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.0.store(BROKEN, SeqCst);
+            self.0.came.lock().expect("no panic").1 = true;
+            self.0.changed.notify_all();
         }
-    }
-}
-
-const BROKEN: usize = usize::MAX / 2;
-
-impl Gate {
-    /// `false` if a thread has panicked.
-    fn pass(&self) -> bool {
-        let mine = self.0.fetch_add(1, SeqCst);
-        let all = (mine / THREADS + 1) * THREADS;
-        let mut spins = 0;
-        while self.0.load(SeqCst) < all {
-            spins += 1;
-            if spins % 128 == 0 {
-                thread::yield_now();
-            }
-            spin_loop();
-        }
-        self.0.load(SeqCst) < BROKEN
     }
 }
 
@@ -125,7 +154,7 @@ fn at(nanos: Nanos) -> Timestamp {
 /// One thread's part in all rounds.
 struct Player<'a> {
     me: usize,
-    map: &'a ExpiringMap<usize, Value>,
+    map: &'a Map,
     instants: &'a Instants,
     clock: &'a AtomicU64,
     rng: Rng,
@@ -138,32 +167,25 @@ impl Player<'_> {
         let key = self.rng.usize(..KEYS);
         match self.rng.u32(..16) {
             0..4 => self.insert(key, &mut histories[key]),
-            4..7 => {
-                let get = |now| self.map.get_cloned(&key, at(now));
-                let (call, (now, seen)) = self.call(get);
-                histories[key].push(call.meanwhile(Step::Get { now, seen }));
-            }
+            4..7 => histories[key].push(self.get(key)),
             7 => {
-                let (call, (now, seen)) = self.call(|now| self.map.contains(&key, at(now)));
+                let (call, (now, seen)) = self.call(|now| self.map.contains(&Key(key), at(now)));
                 histories[key].push(call.meanwhile(Step::Contains { now, seen }));
             }
             8..10 => {
-                let (call, (now, taken)) = self.call(|now| self.map.take_cloned(&key, at(now)));
+                let take = |now| self.map.take_cloned(&Key(key), at(now));
+                let (call, (now, taken)) = self.call(take);
                 let left = left(key);
                 histories[key].push(call.meanwhile(Step::Take { now, taken, left }));
             }
             10 => {
-                let (call, (_, removed)) = self.call(|_| self.map.remove(&key));
+                let (call, (_, removed)) = self.call(|_| self.map.remove(&Key(key)));
                 let left = left(key);
                 histories[key].push(call.meanwhile(Step::Remove { removed, left }));
             }
             11..14 => self.retime(key, &mut histories[key]),
             14 => {
-                let step = self.rng.u64(1..8);
-                let advance = |_| self.clock.fetch_add(step, SeqCst) + step;
-                let (call, (_, to)) = self.call(advance);
-                let records = histories.iter_mut();
-                records.for_each(|records| records.push(call.meanwhile(Step::Advance(to))));
+                self.clock.fetch_add(self.rng.u64(1..8), SeqCst);
             }
             _ => self.flush(histories),
         }
@@ -190,16 +212,21 @@ impl Player<'_> {
         self.next_value += THREADS as u64;
         let value = self.next_value;
         let lifetime = self.rng.u64(..LIFETIMES);
-        let insert = |now| self.map.insert(key, value, at(now + lifetime), at(now));
+        let insert = |now| {
+            self.map
+                .insert(Key(key), value, at(now + lifetime), at(now))
+        };
         let (call, (now, inserted)) = self.call(insert);
         match inserted {
-            Ok(_) => {
+            Ok(inserted) => {
+                let left = left(key);
+                assert_eq!(inserted.replaced, left.is_some());
                 let step = Step::Insert {
                     call: call.called,
                     value,
                     deadline: now + lifetime,
                     now,
-                    left: left(key),
+                    left,
                 };
                 settled(history, call, step);
             }
@@ -211,7 +238,7 @@ impl Player<'_> {
         // Shorter or longer; now and then it has passed already.
         let lifetime = self.rng.u64(..LIFETIMES);
         let deadline = |now: Nanos| (now + lifetime).saturating_sub(2);
-        let retime = |now| self.map.retime(&key, at(deadline(now)), at(now));
+        let retime = |now| self.map.retime(&Key(key), at(deadline(now)), at(now));
         let (call, (now, retimed)) = self.call(retime);
         let step = Step::Retime {
             call: call.called,
@@ -222,10 +249,17 @@ impl Player<'_> {
         settled(history, call, step);
     }
 
-    fn flush(&self, histories: &mut [Vec<Record>; KEYS]) {
-        let (call, (at, _)) = self.call(|now| self.map.flush(at(now)));
+    /// A flush; every other one with a budget.
+    fn flush(&mut self, histories: &mut [Vec<Record>; KEYS]) {
+        let budget = self.rng.bool().then(|| self.rng.usize(..8));
+        let flush = |now| match budget {
+            None => self.map.flush(at(now)),
+            Some(budget) => self.map.flush_within(at(now), budget),
+        };
+        let (call, (at, swept)) = self.call(flush);
         let thread = self.me;
         let all_left = LEFT.take();
+        assert_eq!(swept.removed, all_left.len());
         for (key, history) in histories.iter_mut().enumerate() {
             history.push(call.at_first(Step::Begin { at, thread }));
             // More than one, if somebody inserts meanwhile.
@@ -233,15 +267,26 @@ impl Player<'_> {
                 assert_eq!(reason, Reason::Expired);
                 history.push(call.meanwhile(Step::Flush { at, left }));
             }
-            history.push(call.at_last(Step::End { at, thread }));
+            if !swept.remaining {
+                history.push(call.at_last(Step::End { at, thread }));
+            }
         }
+    }
+
+    fn get(&self, key: usize) -> Record {
+        let get = |now| {
+            let guard = self.map.pin();
+            let entry = self.map.get_entry(&Key(key), at(now), &guard);
+            entry.map(|entry| (*entry.value(), entry.deadline().as_nanos()))
+        };
+        let (call, (now, seen)) = self.call(get);
+        call.meanwhile(Step::Get { now, seen })
     }
 
     /// Looks at all keys.
     fn look(&self, histories: &mut [Vec<Record>; KEYS]) {
         for (key, history) in histories.iter_mut().enumerate() {
-            let (call, (now, seen)) = self.call(|now| self.map.get_cloned(&key, at(now)));
-            history.push(call.meanwhile(Step::Get { now, seen }));
+            history.push(self.get(key));
         }
     }
 }
@@ -268,18 +313,24 @@ fn left(key: usize) -> Option<(Value, Reason)> {
 ///
 /// The first history that no map without threads could have shown, as far as is needed to see that.
 pub fn play(operations: usize, seed: u64) -> Result<Seen, Vec<Record>> {
-    let listener = |key: &usize, value: &Value, reason| {
-        LEFT.with_borrow_mut(|left| left.push((*key, *value, reason)));
+    let listener = |key: &Key, value: &Value, reason| {
+        now_and_then_go_last();
+        LEFT.with_borrow_mut(|left| left.push((key.0, *value, reason)));
     };
-    // One shard: flushes of one run on the thread that calls them, which hears who leaves.
-    let map = ExpiringMap::builder()
-        .shards(1)
+    // Without helpers: who flushes hears who leaves.
+    let map = Map::builder()
+        .shards(2)
+        .helpers(0, |_| ())
         .tick_bits(TICK_BITS)
         .listener(listener)
         .build()
         .expect("a map");
+    for bystander in KEYS..KEYS + BYSTANDERS {
+        let inserted = map.insert(Key(bystander), 0, Timestamp::NEVER, Timestamp::ZERO);
+        assert!(inserted.is_ok());
+    }
     let (instants, clock) = (Instants::default(), AtomicU64::new(1));
-    let gate = Gate(AtomicUsize::new(0));
+    let gate = Gate::default();
     let rounds = operations.div_ceil(THREADS * CALLS);
     let histories = Mutex::new([const { Vec::new() }; KEYS]);
     let outcome = Mutex::new(Ok(Seen::default()));
@@ -317,7 +368,9 @@ pub fn play(operations: usize, seed: u64) -> Result<Seen, Vec<Record>> {
                     }
                     history.clear();
                 }
-                map.clear();
+                for key in 0..KEYS {
+                    map.remove(&Key(key));
+                }
                 LEFT.take();
             }
         }

@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn nobody_gets_what_was_taken_before() {
         let get = |called| {
-            let seen = Some(7);
+            let seen = Some((7, 10));
             call(2, called, called + 9).meanwhile(Step::Get { now: 0, seen })
         };
         let taken = take(1, 2, 5, Some(7));
@@ -232,5 +232,29 @@ mod tests {
         };
         let retime = call(2, 3, 4).meanwhile(retime);
         assert!(linearizable(&[&inserted(1), &[retime], &flush(11)]));
+    }
+
+    #[test]
+    fn nobody_expires_before_a_flush_or_an_operation_says_so() {
+        let early = |thread, called, step| call(thread, called, called + 1).meanwhile(step);
+        let get = |called, seen| early(2, called, Step::Get { now: 3, seen });
+        let there = Some((7, 10));
+        assert!(linearizable(&[
+            &inserted(1),
+            &[get(2, there), get(4, there)]
+        ]));
+        assert!(!linearizable(&[&inserted(1), &[get(2, None)]]));
+        let (removed, left) = (false, None);
+        let misses = early(2, 2, Step::Remove { removed, left });
+        assert!(!linearizable(&[&inserted(1), &[misses]]));
+        let (at, left) = (10, 7);
+        assert!(!linearizable(&[
+            &inserted(1),
+            &[early(1, 2, Step::Flush { at, left })]
+        ]));
+        // A flush at a later time has begun: perhaps it has come by.
+        let begins = call(1, 2, 9).at_first(Step::Begin { at: 11, thread: 1 });
+        assert!(linearizable(&[&inserted(1), &[begins, get(3, None)]]));
+        assert!(linearizable(&[&inserted(1), &[begins, get(3, there)]]));
     }
 }

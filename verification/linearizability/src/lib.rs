@@ -7,8 +7,11 @@
 //! - [`history`]: calls and returns on one time line.
 //! - [`crowd`]: threads that make histories, round after round.
 //!
-//! All threads go by one clock, which each reads inside its call. It is part of the specification: an
-//! operation whose reading is older than the clock may find that a flush has come by in between.
+//! All threads go by one clock, which each reads inside its call. So one that has read it early may find
+//! that a flush which has read it late has come by; the specification knows up to where flushes were.
+//!
+//! Keys let other threads go first when they are hashed or compared, and so does the listener: threads
+//! meet inside operations however few processors there are.
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]

@@ -14,12 +14,10 @@ pub type Nanos = u64;
 /// An operation is one step, which is also all of it, with two exceptions. One that gives an entry a
 /// deadline *settles* when it returns: from then on flushes have to know. And a flush *begins* when it
 /// is called, removes one by one, not all at once, and *ends* when it returns: by then all that was
-/// settled and expired when it began must be gone.
+/// settled and expired when it began must be gone. (One that says that something remains has no end.)
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)] // the fields say it
 pub enum Step {
-    /// The clock moves on to this time.
-    Advance(Nanos),
     Insert {
         call: u64,
         value: Value,
@@ -33,7 +31,8 @@ pub enum Step {
     },
     Get {
         now: Nanos,
-        seen: Option<Value>,
+        /// The value, and its deadline.
+        seen: Option<(Value, Nanos)>,
     },
     Contains {
         now: Nanos,
@@ -82,10 +81,10 @@ pub struct Entry {
     wanted: u32,
 }
 
-/// The clock, and at most one entry.
+/// At most one entry, and the latest time of all flushes that have begun.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct State {
-    clock: Nanos,
+    flushed: Nanos,
     entry: Option<Entry>,
 }
 
@@ -93,10 +92,11 @@ impl State {
     /// The entry if it must be found.
     fn live(&self, now: Nanos) -> Option<Entry> {
         self.entry
-            .filter(|entry| now.max(self.clock) <= entry.deadline)
+            .filter(|entry| now.max(self.flushed) <= entry.deadline)
     }
 
-    /// The entry if it may be found. Between the two a flush may have come by.
+    /// The entry if it may be found. A flush at a later time, by a thread that has read the clock
+    /// later, may have come by.
     fn perhaps(&self, now: Nanos) -> Option<Entry> {
         self.entry.filter(|entry| now <= entry.deadline)
     }
@@ -119,10 +119,6 @@ impl State {
         // Whether the entry that is there is the one that has left, for a reason of time.
         let may_leave = |left: Value, now| value == Some(left) && self.live(now).is_none();
         match *step {
-            Step::Advance(to) => Some(Self {
-                clock: self.clock.max(to),
-                ..self
-            }),
             Step::Insert {
                 call,
                 value: new,
@@ -148,7 +144,12 @@ impl State {
                 unsettled: entry.unsettled.filter(|&by| by != call),
                 ..entry
             }))),
-            Step::Get { now, seen } => self.is_right(now, seen).then_some(self),
+            Step::Get { now, seen } => {
+                let deadline = self.entry.map(|entry| entry.deadline);
+                let same = seen.is_none_or(|(_, seen)| deadline == Some(seen));
+                let right = self.is_right(now, seen.map(|(value, _)| value));
+                (same && right).then_some(self)
+            }
             Step::Contains { now, seen } => {
                 let seen = self.entry.filter(|_| seen).map(|entry| entry.value);
                 (self.is_right(now, seen)).then_some(self)
@@ -191,13 +192,17 @@ impl State {
                 retimed: false,
                 ..
             } => (now > deadline || self.live(now).is_none()).then_some(self),
-            Step::Begin { at, thread } => Some(self.with(self.entry.map(|entry| {
-                let wanted = entry.unsettled.is_none() && entry.deadline < at;
-                Entry {
-                    wanted: entry.wanted | u32::from(wanted) << thread,
-                    ..entry
-                }
-            }))),
+            Step::Begin { at, thread } => {
+                let wanted = |entry: Entry| {
+                    let wanted = entry.unsettled.is_none() && entry.deadline < at;
+                    let wanted = entry.wanted | u32::from(wanted) << thread;
+                    Entry { wanted, ..entry }
+                };
+                Some(Self {
+                    flushed: self.flushed.max(at),
+                    entry: self.entry.map(wanted),
+                })
+            }
             Step::Flush { at, left } => {
                 // Perhaps one that a later flush has found expired.
                 may_leave(left, at).then_some(self.with(None))
