@@ -18,7 +18,7 @@ export SKIPPED=77
 
 # Runner's lines worth showing.
 SUMMARY='^test result:|^ +Running |^ +Doc-tests|SKIPPED|^model |^Seen|^ci: |^caught|^survived'
-SUMMARY+='|^sequences|^error|^warning: .* generated|^#[0-9]+.*(DONE|done)|^Done [0-9]+ runs'
+SUMMARY+='|^[0-9]+ mutants|^sequences|^error|^warning: .* generated|^#[0-9]+.*(DONE|done)|^Done [0-9]+ runs'
 
 if [[ -z ${CI_RESULTS:-} ]]; then
     CI_RESULTS=$(mktemp)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, lints, documentation, shell scripts.
+# Format, lints, documentation, shell scripts; whether all bugs can be planted that tests have to catch.
 source "$(dirname "$0")/lib.sh"
 
 format() {
@@ -48,3 +48,4 @@ stage "style: clippy, no default features" clippy_without_features
 stage "style: clippy, loom" clippy_loom
 stage "style: documentation" documentation
 stage "style: shellcheck" scripts
+stage "style: places of the mutants" ci/loom-mutants.sh places

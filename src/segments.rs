@@ -14,16 +14,16 @@ use crate::tally;
 /// A type whose all-zero bytes are a valid value that needs no drop.
 ///
 /// # Safety
-/// Outside loom, zeroed memory must be a valid `Self`, equal to what [`blank`](Blank::blank)
+/// Outside loom and shuttle, zeroed memory must be a valid `Self`, equal to what [`blank`](Blank::blank)
 /// makes, and dropping it must do nothing.
 pub(crate) unsafe trait Blank {
     /// What a tally counts it as.
     #[cfg(sessionwheel_counted)]
     const KIND: tally::Kind = tally::Kind::Word;
 
-    /// The value that zeroed memory stands for. Only called under loom, whose atomics have state
-    /// besides their bytes.
-    #[cfg_attr(not(loom), allow(dead_code))]
+    /// The value that zeroed memory stands for. Only called under loom and shuttle, whose atomics have
+    /// state besides their bytes.
+    #[cfg_attr(not(any(loom, shuttle)), allow(dead_code))]
     fn blank() -> Self;
 }
 
@@ -185,7 +185,7 @@ impl<T, const FIRST: u32, const END: usize> Drop for Segments<T, FIRST, END> {
 }
 
 /// Zeroed memory on a cache-line boundary.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod memory {
     use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
     use std::ptr::NonNull;
@@ -294,8 +294,8 @@ mod memory {
     }
 }
 
-/// Under loom every element is constructed: its atomics register with the model.
-#[cfg(loom)]
+/// Under loom and shuttle every element is constructed: its atomics register with the model.
+#[cfg(any(loom, shuttle))]
 mod memory {
     use std::ptr::NonNull;
 

@@ -21,6 +21,7 @@ use common::{Counted, Random, alone, scale};
 use sessionwheel::{ExpiringMap, InsertError, Timestamp};
 
 const MAXIMUM: usize = 48;
+const LEAST: usize = 24;
 const KEYS: u64 = 96;
 
 /// As the documentation of `InsertError::Exhausted` has it: so many slots beyond the maximum.
@@ -161,12 +162,13 @@ struct Arena {
 }
 
 impl Arena {
-    fn new() -> Self {
+    fn new(shards: usize) -> Self {
         let ledger = Ledger::new(VALUES);
         let books = Arc::clone(&ledger);
         let map = ExpiringMap::builder()
             .maximum(Some(MAXIMUM))
-            .shards(1)
+            .shards(shards)
+            .helpers(0, |_| ())
             .tick_bits(4)
             .listener(move |_, value, reason| books.left(value, reason))
             .build()
@@ -235,6 +237,10 @@ impl Arena {
                 let budget = random.below(if thorough { 20 } else { 2 }) as usize;
                 assert!(map.flush_within(at(now), budget).visited <= budget);
             }
+            _ if random.below(2) == 0 => {
+                let most = (MAXIMUM - LEAST + 1) as u64;
+                map.set_maximum(Some(LEAST + random.below(most) as usize));
+            }
             _ => {
                 map.reclaim();
             }
@@ -276,7 +282,7 @@ struct Meanwhile {
     refused: bool,
 }
 
-fn meanwhile(arena: &Arena, random: &mut Random) -> Meanwhile {
+fn meanwhile(arena: &Arena, shards: usize, random: &mut Random) -> Meanwhile {
     let mut seen = Meanwhile::default();
     let mut bounded = |operation: &mut dyn FnMut()| {
         TAKEN.set(0);
@@ -302,6 +308,7 @@ fn meanwhile(arena: &Arena, random: &mut Random) -> Meanwhile {
         "{left:?} of {expired:?} were left at {now}"
     );
     let flushed = expired.len();
+    bounded(&mut || arena.map.set_maximum(Some(MAXIMUM)));
     // Inserts go on until the slack is used up, if what was removed can't be dropped.
     let (mut taken_in, mut refused) = (0, false);
     while taken_in < 2 * (MAXIMUM + SLACK) && !refused {
@@ -316,8 +323,9 @@ fn meanwhile(arena: &Arena, random: &mut Random) -> Meanwhile {
         let stats = arena.map.stats();
         let used = arena.map.len() + stats.garbage as usize;
         assert_eq!(stats.full, 0, "refused for another reason");
+        // Chance decides which of two shards is out of slots first.
         assert!(
-            used + IN_HAND >= MAXIMUM + SLACK,
+            used + IN_HAND >= (MAXIMUM + SLACK) / shards,
             "refused with {used} slots used"
         );
     }
@@ -342,8 +350,14 @@ fn meanwhile(arena: &Arena, random: &mut Random) -> Meanwhile {
 
 /// Stops a thread at a step, when it has passed it some times; how many operations it had done by then, and what the others did.
 /// `None` if it never came there.
-fn suspend(step: &str, passes: u64, steps: &[String], seed: u64) -> Option<(usize, Meanwhile)> {
-    let arena = Arena::new();
+fn suspend(
+    step: &str,
+    passes: u64,
+    shards: usize,
+    steps: &[String],
+    seed: u64,
+) -> Option<(usize, Meanwhile)> {
+    let arena = Arena::new(shards);
     let stop = Stop::new(passes);
     let scenario = fail::FailScenario::setup();
     for name in steps {
@@ -366,12 +380,13 @@ fn suspend(step: &str, passes: u64, steps: &[String], seed: u64) -> Option<(usiz
         let victim = scope.spawn(move || arena.until_stopped(stop, &mut Random::new(seed)));
         if stop.wait() {
             let _releases = common::OnDrop(|| stop.release());
-            seen = Some(meanwhile(arena, &mut Random::new(!seed)));
+            seen = Some(meanwhile(arena, shards, &mut Random::new(!seed)));
         }
         before = victim.join().unwrap();
     });
     scenario.teardown();
     // No permit was lost: as many are taken in as ever.
+    arena.map.set_maximum(Some(MAXIMUM));
     arena.map.clear();
     assert_eq!(arena.map.reclaim(), 0);
     for number in 0..MAXIMUM {
@@ -398,9 +413,11 @@ fn nobody_waits_for_a_thread_that_is_stopped_wherever_it_is() {
     let mut suspended = 0;
     for step in &steps {
         for seed in 0..2 * scale() as u64 {
-            // Not always the first time; but lines are split a few times only.
-            let mut stopped = [seed * 5, 0].into_iter();
-            let stopped = stopped.find_map(|passes| suspend(step, passes, &steps, seed + 1));
+            // Not always the first time, nor always with two shards; but some steps are seldom taken.
+            let shards = 1 + seed as usize % 2;
+            let mut settings = [(seed * 5, shards), (0, shards), (0, 2)].into_iter();
+            let stopped = settings
+                .find_map(|(passes, shards)| suspend(step, passes, shards, &steps, seed + 1));
             let Some((before, seen)) = stopped else {
                 panic!("no thread has ever come to: {step}");
             };

@@ -233,11 +233,13 @@ impl Permits {
                 before = before.wrapping_add(stamp);
             }
             if count != 0 {
+                step!("permit: has seen one elsewhere");
                 if all().any(|spare| spare.take(1) == 1) {
                     return true;
                 }
                 continue; // others were faster
             }
+            step!("permit: has seen none");
             // The same stamps again: then all were empty at the moment between.
             let stamps = self.spare.iter().map(|spare| spare.read().1);
             if stamps.fold(0, u64::wrapping_add) == before {
@@ -308,6 +310,7 @@ impl Permits {
                     break;
                 }
                 let taken = spare.take(debt);
+                step!("permit: has some to pay with");
                 let paid = self.pay(taken);
                 if paid < taken {
                     spare.give(taken - paid);
@@ -323,6 +326,7 @@ impl Permits {
                 maximum,
                 issued: ledger.issued.max(maximum),
             });
+            step!("permit: has issued");
             self.spread(maximum.saturating_sub(before.issued).into());
         });
         self.settle();

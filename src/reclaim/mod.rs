@@ -1,8 +1,8 @@
 //! The only door to epoch-based reclamation.
 //!
 //! Behind it stands crossbeam-epoch with one collector of this crate's own, so that a guard some
-//! other crate holds on crossbeam's default collector never delays our garbage. Loom models swap
-//! in a small collector whose state space they can afford.
+//! other crate holds on crossbeam's default collector never delays our garbage. Loom models, and
+//! schedules of shuttle's, swap in a small collector whose state space they can afford.
 //!
 //! Ground rules:
 //! - Whoever loads a link, or visits a slot by number, is pinned before the first load.
@@ -10,14 +10,14 @@
 //!   every guard that was pinned at that moment is gone.
 //! - A closure must not need the map: it may run after the map has been dropped.
 
-#[cfg(not(all(loom, not(crossbeam_loom))))]
+#[cfg(not(any(shuttle, all(loom, not(crossbeam_loom)))))]
 mod epoch;
-#[cfg(not(all(loom, not(crossbeam_loom))))]
+#[cfg(not(any(shuttle, all(loom, not(crossbeam_loom)))))]
 use epoch as imp;
 
-#[cfg(all(loom, not(crossbeam_loom)))]
+#[cfg(any(shuttle, all(loom, not(crossbeam_loom))))]
 mod model;
-#[cfg(all(loom, not(crossbeam_loom)))]
+#[cfg(any(shuttle, all(loom, not(crossbeam_loom))))]
 use model as imp;
 
 /// Keeps what this thread reads from being recycled.

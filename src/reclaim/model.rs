@@ -1,16 +1,16 @@
-//! A collector for loom models: what was deferred runs when a thread that asked for it (`flush`)
+//! A collector for loom models and shuttle: what was deferred runs when a thread that asked for it (`flush`)
 //! unpins and finds nobody else pinned.
 //!
 //! Weaker than a real epoch in what it orders (a pin synchronises with nothing but through its
 //! fence, as crossbeam's does), so that it hides no missing ordering, and far smaller in states.
 
-use loom::sync::Mutex;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::mem;
 
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::sync::checker::{self, sync::Mutex};
 use crate::sync::thread;
 
 struct Deferred(Option<Box<dyn FnOnce() + Send>>);
@@ -25,7 +25,7 @@ impl Deferred {
 
 impl Drop for Deferred {
     fn drop(&mut self) {
-        // A model that fails unwinds out of loom, and what the closure holds is loom's: leaked, or
+        // A model that fails unwinds out of it, and what the closure holds is the checker's: leaked, or
         // the failure would end in an abort that takes the other models along.
         if thread::panicking() {
             mem::forget(self.0.take());
@@ -38,14 +38,14 @@ struct Collector {
     deferred: Mutex<VecDeque<Deferred>>,
 }
 
-loom::lazy_static! {
+checker::lazy_static! {
     static ref COLLECTOR: Collector = Collector {
         pinned: AtomicUsize::new(0),
         deferred: Mutex::new(VecDeque::new()),
     };
 }
 
-loom::thread_local! {
+checker::thread_local! {
     static DEPTH: Cell<usize> = Cell::new(0);
     static ASKED: Cell<bool> = Cell::new(false);
 }

@@ -16,7 +16,7 @@ pub(super) struct Line {
     words: [AtomicU32; LINE_WORDS],
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Line>() == 64);
 
 // SAFETY: integer atomics, for which zero is valid, and no Drop.

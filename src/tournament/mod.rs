@@ -132,6 +132,7 @@ impl Tournament {
             before = before.max(rank);
             rank = now;
         }
+        step!("tournament: has entered");
         if rank != Rank::NOBODY {
             self.climb(0, slot, rank);
         }
@@ -147,6 +148,7 @@ impl Tournament {
         let cell = self.rounds[0].get_or_alloc(slot);
         // AcqRel: as in `enter`.
         let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::AcqRel));
+        step!("tournament: has left");
         if before != Rank::NOBODY {
             self.replay(slot, before);
         }
@@ -246,6 +248,7 @@ impl Tournament {
                 if Rank::from_raw(cell.load(Ordering::Relaxed)) < rank {
                     // AcqRel: who comes down from here finds the player below.
                     cell.fetch_max(rank.raw(), Ordering::AcqRel);
+                    step!("tournament: has climbed");
                     raised = true;
                 }
             }
@@ -277,6 +280,7 @@ impl Tournament {
         if end == first {
             return;
         }
+        step!("tournament: has lowered");
         // Partner: the fence in `climb`. The matches are written before, players are read after.
         fence(Ordering::SeqCst);
         let mut at = match_of_first;

@@ -105,7 +105,9 @@ impl Pass {
         look: impl FnMut(SlotNumber) -> Look,
     ) -> bool {
         let mut chain = self.take().unwrap_or_else(|| Box::new(Chain::new()));
+        step!("sweep: has a chain");
         let swept = chain.sweep(due, at, soon, look);
+        step!("sweep: has swept its part");
         self.park(chain);
         swept
     }

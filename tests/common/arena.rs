@@ -185,7 +185,11 @@ impl Arena {
     }
 
     pub fn run(&self, me: usize, operations: usize) {
-        let mut random = Random::new(me as u64 + 1);
+        self.run_from(me as u64 + 1, me, operations);
+    }
+
+    pub fn run_from(&self, seed: u64, me: usize, operations: usize) {
+        let mut random = Random::new(seed);
         for i in 0..operations {
             self.step(me, me * operations + i, &mut random);
         }
