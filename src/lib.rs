@@ -106,7 +106,7 @@
 //!
 //! # How it works
 //!
-//! See [`design`].
+//! See [`design`]; and [`verification`] for what was checked, how, and what was not.
 #![deny(missing_docs)]
 #![warn(missing_debug_implementations)]
 
@@ -114,6 +114,9 @@ pub mod cache;
 #[cfg(doc)]
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/verification.md")]
+pub mod verification {}
 #[macro_use]
 mod step;
 
