@@ -1,5 +1,5 @@
 //! One thread is stopped in the middle of what it does, at each step that the sources name in turn. All
-//! others go on: their operations end in a bounded number of steps, a flush of theirs is complete, an
+//! others (two) go on: their operations end in a bounded number of steps, a flush of theirs is complete, an
 //! insert is refused only when the slack is used up. When the thread goes on, nothing was lost or
 //! doubled.
 //!
@@ -41,8 +41,9 @@ const MEANWHILE: usize = 2_000;
 const STEPS: u64 = 1_024;
 
 /// Values of the thread that is stopped; those of the others come after them.
-const OTHERS: usize = ATTEMPTS;
-const VALUES: usize = OTHERS + 4 * (MAXIMUM + SLACK);
+const SECOND: usize = ATTEMPTS;
+const THIRD: usize = SECOND + MEANWHILE;
+const VALUES: usize = THIRD + 4 * (MAXIMUM + SLACK);
 
 thread_local! {
     /// This is the thread to be stopped.
@@ -282,21 +283,36 @@ struct Meanwhile {
     refused: bool,
 }
 
+/// Random operations, with values from this number on; the most steps of one of them.
+fn many(arena: &Arena, first: usize, random: &mut Random) -> u64 {
+    let numbers = first..first + MEANWHILE;
+    let steps = numbers.map(|number| {
+        let key = random.below(KEYS);
+        TAKEN.set(0);
+        arena.operate(number, random, key);
+        TAKEN.get()
+    });
+    steps.max().unwrap_or(0)
+}
+
 fn meanwhile(arena: &Arena, shards: usize, random: &mut Random) -> Meanwhile {
-    let mut seen = Meanwhile::default();
+    let mut seen = Meanwhile {
+        operations: 2 * MEANWHILE,
+        ..Meanwhile::default()
+    };
+    thread::scope(|scope| {
+        let mut theirs = Random::new(random.next());
+        let second = scope.spawn(move || many(arena, SECOND, &mut theirs));
+        seen.most_steps = many(arena, THIRD, random).max(second.join().unwrap());
+    });
     let mut bounded = |operation: &mut dyn FnMut()| {
         TAKEN.set(0);
         operation();
         seen.operations += 1;
         seen.most_steps = seen.most_steps.max(TAKEN.get());
     };
-    let mut number = OTHERS;
-    for _ in 0..MEANWHILE {
-        let key = random.below(KEYS);
-        bounded(&mut || arena.operate(number, random, key));
-        number += 1;
-    }
-    // A second flush is complete by itself.
+    let mut number = THIRD + MEANWHILE;
+    // Another flush is complete by itself.
     let now = arena.now.fetch_add(48, SeqCst) + 48;
     let expired = arena.expired(now);
     bounded(&mut || {
@@ -309,6 +325,7 @@ fn meanwhile(arena: &Arena, shards: usize, random: &mut Random) -> Meanwhile {
     );
     let flushed = expired.len();
     bounded(&mut || arena.map.set_maximum(Some(MAXIMUM)));
+    let full = arena.map.stats().full;
     // Inserts go on until the slack is used up, if what was removed can't be dropped.
     let (mut taken_in, mut refused) = (0, false);
     while taken_in < 2 * (MAXIMUM + SLACK) && !refused {
@@ -322,7 +339,7 @@ fn meanwhile(arena: &Arena, shards: usize, random: &mut Random) -> Meanwhile {
     if refused {
         let stats = arena.map.stats();
         let used = arena.map.len() + stats.garbage as usize;
-        assert_eq!(stats.full, 0, "refused for another reason");
+        assert_eq!(stats.full, full, "refused for another reason");
         // Chance decides which of two shards is out of slots first.
         assert!(
             used + IN_HAND >= (MAXIMUM + SLACK) / shards,
