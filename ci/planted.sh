@@ -24,6 +24,7 @@ planted() {
         find . -name '*.rs' -exec touch {} +
         cargo test --release --no-run "$@" || exit 2
         SESSIONWHEEL_SEQUENCES=$PLANTED_SEQUENCES SESSIONWHEEL_OPERATIONS=1000000 \
+            SESSIONWHEEL_SCHEDULES=10000 \
             cargo test --release "$@"
     ) || code=$?
     rm -rf "$work"

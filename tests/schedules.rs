@@ -32,7 +32,9 @@ fn everything_at_once(flushes: &AtomicU64) {
     let mut rng = shuttle::rand::thread_rng();
     let threads = rng.gen_range(4..=8);
     let (shards, maximum) = (rng.gen_range(1..=2), rng.gen_range(2..=12));
-    let arena = Arena::new(threads, threads * OPERATIONS, shards, Some(maximum));
+    let mut arena = Arena::new(threads, threads * OPERATIONS, shards, Some(maximum));
+    // Few enough that threads meet on them.
+    arena.keys = rng.gen_range(1..=16);
     let arena = Arc::new(arena);
     let threads: Vec<_> = (0..threads)
         .map(|me| {

@@ -63,6 +63,8 @@ pub fn count(counter: &AtomicU64) {
 }
 
 pub struct Arena {
+    /// On how many keys operations fall.
+    pub keys: u64,
     pub map: ExpiringMap<u64, Counted>,
     pub ledger: Arc<Ledger>,
     pub now: AtomicU64,
@@ -82,6 +84,7 @@ impl Arena {
             .build()
             .unwrap();
         Self {
+            keys: KEYS,
             map,
             ledger,
             now: AtomicU64::new(0),
@@ -110,7 +113,7 @@ impl Arena {
     /// One operation of thread `me`; `number` is for the value it may insert.
     fn step(&self, me: usize, number: usize, random: &mut Random) {
         let Self { map, seen, .. } = self;
-        let key = random.below(KEYS);
+        let key = random.below(self.keys);
         let now = self.now();
         count(&seen.operations);
         match random.below(100) {
