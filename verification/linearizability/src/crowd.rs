@@ -68,9 +68,9 @@ pub struct Seen {
     pub operations: usize,
     /// Of these, how many overlap another one on their key.
     pub overlapping: usize,
-    /// How many flushes had to remove an entry, or to see that others did.
+    /// Entries that flushes removed.
     pub flushed: usize,
-    /// Entries that left by any operation, and by inserts and takes that found them expired.
+    /// Entries that left by any operation.
     pub left: usize,
     /// Of these, by inserts and takes that found them expired.
     pub found_expired: usize,
@@ -117,13 +117,13 @@ impl Seen {
 /// Where all threads wait for each other, as often as needed.
 #[derive(Default)]
 struct Gate {
-    /// How often a thread has come, and whether one has panicked and will come no more.
+    /// How often a thread has come, and whether it is over.
     came: Mutex<(usize, bool)>,
     changed: Condvar,
 }
 
 impl Gate {
-    /// `false` if a thread has panicked.
+    /// `false` if it is over.
     fn pass(&self) -> bool {
         let mut came = self.came.lock().expect("no panic");
         came.0 += 1;
@@ -133,6 +133,12 @@ impl Gate {
         let came = self.changed.wait_while(came, wait).expect("no panic");
         !came.1
     }
+
+    /// Nobody is to wait any more.
+    fn open_for_ever(&self) {
+        self.came.lock().expect("no panic").1 = true;
+        self.changed.notify_all();
+    }
 }
 
 /// Opens the gate for ever if its thread panics, or the others would wait for it.
@@ -141,8 +147,7 @@ struct Opens<'a>(&'a Gate);
 impl Drop for Opens<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.came.lock().expect("no panic").1 = true;
-            self.0.changed.notify_all();
+            self.0.open_for_ever();
         }
     }
 }
@@ -362,7 +367,10 @@ pub fn play(operations: usize, seed: u64) -> Result<Seen, Vec<Record>> {
                 let mut outcome = outcome.lock().expect("no panic");
                 for history in histories.lock().expect("no panic").iter_mut() {
                     match &mut *outcome {
-                        Ok(_) if !is_linearizable(history) => *outcome = Err(shortest(history)),
+                        Ok(_) if !is_linearizable(history) => {
+                            *outcome = Err(shortest(history));
+                            gate.open_for_ever();
+                        }
                         Ok(seen) => seen.add(history),
                         Err(_) => {}
                     }
