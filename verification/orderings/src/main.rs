@@ -1,0 +1,171 @@
+//! Is every memory ordering needed? Weakens each by one step, one at a time, in a copy of the tree, and
+//! runs the loom models until one fails. What was seen stands in `docs/orderings.md`.
+//!
+//! An ordering that no model misses is a finding: it can go, or a model is missing, or the table says
+//! what it rests on.
+
+#![forbid(unsafe_code)]
+
+mod models;
+mod site;
+mod table;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+use models::{Model, Models, Verdict};
+use site::{Mutant, Site};
+use table::Table;
+use tree::Tree;
+
+#[derive(Parser)]
+#[command(about = "Weakens each memory ordering, one at a time, and runs the loom models")]
+struct Args {
+    /// The root of the repository.
+    #[arg(long, default_value = ".")]
+    root: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says what would be weakened.
+    List,
+    /// Weakens, runs all models until one fails, and writes the table anew.
+    Run {
+        /// Only mutants whose row contains one of these.
+        only: Vec<String>,
+        /// Only those of which the table does not say yet what needs them.
+        #[arg(long)]
+        missing: bool,
+    },
+    /// Whether the table speaks of all orderings; then some of them, against what it names only.
+    Sample {
+        /// How many.
+        #[arg(default_value_t = 8)]
+        mutants: usize,
+        /// Which ones.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let sites = site::find(&args.root)?;
+    let mutants: Vec<(&Site, Mutant)> = sites.iter().flat_map(Site::mutants).collect();
+    println!(
+        "orderings: {} sites, {} mutants",
+        sites.len(),
+        mutants.len()
+    );
+    match args.command {
+        Command::List => {
+            for (site, mutant) in &mutants {
+                println!("{}", table::key(site, *mutant));
+            }
+            Ok(())
+        }
+        Command::Run { only, missing } => run(&args.root, &mutants, &only, missing),
+        Command::Sample { mutants: n, seed } => sample(
+            &args.root,
+            &mutants,
+            n,
+            seed.unwrap_or_else(|| fastrand::u64(..)),
+        ),
+    }
+}
+
+fn run(root: &Path, mutants: &[(&Site, Mutant)], only: &[String], missing: bool) -> Result<()> {
+    let path = root.join(table::PATH);
+    let mut table = Table::read(&path)?;
+    let mut tree = Tree::copy(root)?;
+    let mut models = Models::of(&tree)?;
+    models.measure()?;
+    let (mut caught, mut survived) = (0, 0);
+    for (site, mutant) in mutants {
+        let key = table::key(site, *mutant);
+        let known = table.verdict(&key).map(str::to_owned);
+        let wanted = only.is_empty() || only.iter().any(|only| key.contains(only));
+        if !wanted || missing && known.is_some() {
+            continue;
+        }
+        let begun = Instant::now();
+        tree.plant(site, *mutant)?;
+        let first = known.as_deref().and_then(Model::named);
+        let verdict = models.until_one_fails(&tree, &site.file, first)?;
+        tree.restore(site)?;
+        let text = match verdict {
+            Verdict::Caught(model) => {
+                caught += 1;
+                model.to_string()
+            }
+            Verdict::Survived => {
+                survived += 1;
+                // What somebody has written about it stays.
+                known
+                    .filter(|text| Model::named(text).is_none())
+                    .unwrap_or_else(|| table::SURVIVES.into())
+            }
+        };
+        println!("ordering {key}: {text} ({} s)", begun.elapsed().as_secs());
+        table.set(key, text);
+        // After each, so that a run that is stopped has not been in vain.
+        table.write(&path, &keys(mutants))?;
+    }
+    println!(
+        "orderings: {} weakened, {caught} caught, {survived} survived",
+        caught + survived
+    );
+    table.complete(&keys(mutants))
+}
+
+fn sample(root: &Path, mutants: &[(&Site, Mutant)], n: usize, seed: u64) -> Result<()> {
+    let table = Table::read(&root.join(table::PATH))?;
+    table.complete(&keys(mutants))?;
+    let mut named: Vec<_> = mutants
+        .iter()
+        .filter_map(|(site, mutant)| {
+            let key = table::key(site, *mutant);
+            let model = Model::named(table.verdict(&key)?)?;
+            Some((*site, *mutant, key, model))
+        })
+        .collect();
+    fastrand::Rng::with_seed(seed).shuffle(&mut named);
+    named.truncate(n);
+    let mut tree = Tree::copy(root)?;
+    let mut models = Models::of(&tree)?;
+    let mut caught = 0;
+    for (site, mutant, key, model) in &named {
+        if !models.passes_unplanted(model)? {
+            bail!("{model} fails with nothing planted");
+        }
+        tree.plant(site, *mutant)?;
+        let failed = models.fails(&tree, model)?;
+        tree.restore(site)?;
+        caught += usize::from(failed);
+        let how = if failed { "caught by" } else { "NOT caught by" };
+        println!("ordering {key}: {how} {model}");
+    }
+    println!(
+        "orderings: {} of {} weakened, {caught} caught, seed {seed}",
+        named.len(),
+        mutants.len()
+    );
+    if caught != named.len() || caught == 0 {
+        bail!("the table is out of date");
+    }
+    Ok(())
+}
+
+fn keys(mutants: &[(&Site, Mutant)]) -> Vec<table::Key> {
+    mutants
+        .iter()
+        .map(|(site, mutant)| table::key(site, *mutant))
+        .collect()
+}

@@ -1,0 +1,102 @@
+//! `docs/orderings.md`: what needs each ordering.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::site::{Mutant, Site};
+
+/// Below the root.
+pub const PATH: &str = "docs/orderings.md";
+
+/// What the table says of a mutant that no model has caught, and nobody has written about.
+pub const SURVIVES: &str = "survives";
+
+/// The first cells of a row.
+pub type Key = String;
+
+const HEADER: &str = "| where | access | weakened to | what needs it |\n|---|---|---|---|\n";
+
+/// The row of a mutant, but for its last cell.
+pub fn key(site: &Site, mutant: Mutant) -> Key {
+    let nth = match site.nth {
+        1 => String::new(),
+        n => format!(", {n}"),
+    };
+    let Site {
+        file,
+        function,
+        access,
+        strength,
+        ..
+    } = site;
+    format!("| `{file}`, `{function}` | `{access}` {strength:?}{nth} | {mutant:?}")
+}
+
+pub struct Table {
+    before: String,
+    rows: HashMap<Key, String>,
+}
+
+impl Table {
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let Some((before, rows)) = text.split_once(HEADER) else {
+            bail!("{}: the table's header is gone", path.display());
+        };
+        let mut table = Self {
+            before: before.into(),
+            rows: HashMap::new(),
+        };
+        for row in rows.lines().filter(|row| !row.is_empty()) {
+            let cells = row.trim_end_matches(" |").rsplit_once(" | ");
+            let Some((key, verdict)) = cells else {
+                bail!("{}: not a row: {row}", path.display());
+            };
+            table.rows.insert(key.into(), verdict.into());
+        }
+        Ok(table)
+    }
+
+    pub fn verdict(&self, key: &Key) -> Option<&str> {
+        self.rows.get(key).map(String::as_str)
+    }
+
+    pub fn set(&mut self, key: Key, verdict: String) {
+        self.rows.insert(key, verdict);
+    }
+
+    /// In the order of the sources; what is no longer there goes.
+    pub fn write(&self, path: &Path, keys: &[Key]) -> Result<()> {
+        let mut text = format!("{}{HEADER}", self.before);
+        for key in keys {
+            if let Some(verdict) = self.rows.get(key) {
+                text += &format!("{key} | {verdict} |\n");
+            }
+        }
+        fs::write(path, text).with_context(|| path.display().to_string())
+    }
+
+    /// Whether it says of all of these what needs them, and of no others.
+    pub fn complete(&self, keys: &[Key]) -> Result<()> {
+        let unknown = |key: &&Key| self.verdict(key).is_none_or(|verdict| verdict == SURVIVES);
+        let unexplained: Vec<_> = keys.iter().filter(unknown).collect();
+        let gone: Vec<_> = self.rows.keys().filter(|key| !keys.contains(key)).collect();
+        for key in &unexplained {
+            println!("ordering {key}: unexplained");
+        }
+        for key in &gone {
+            println!("ordering {key}: no longer in the sources");
+        }
+        if !unexplained.is_empty() || !gone.is_empty() {
+            bail!(
+                "{} unexplained, {} no longer there",
+                unexplained.len(),
+                gone.len()
+            );
+        }
+        Ok(())
+    }
+}
