@@ -16,9 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
+use common::arena::at;
 use common::ledger::Ledger;
 use common::{Counted, Random, alone, scale};
-use sessionwheel::{ExpiringMap, InsertError, Timestamp};
+use sessionwheel::{ExpiringMap, InsertError};
 
 const MAXIMUM: usize = 48;
 const LEAST: usize = 24;
@@ -148,10 +149,6 @@ fn steps() -> Vec<String> {
         names.len()
     );
     names
-}
-
-fn at(nanos: u64) -> Timestamp {
-    Timestamp::from_nanos(nanos)
 }
 
 struct Arena {
@@ -365,8 +362,8 @@ fn meanwhile(arena: &Arena, shards: usize, random: &mut Random) -> Meanwhile {
     }
 }
 
-/// Stops a thread at a step, when it has passed it some times; how many operations it had done by then, and what the others did.
-/// `None` if it never came there.
+/// Stops a thread at a step, when it has passed it some times; how many operations it had done by then,
+/// and what the others did. `None` if it never came there.
 fn suspend(
     step: &str,
     passes: u64,

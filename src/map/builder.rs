@@ -84,7 +84,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
 
     /// Into how many parts the map is divided: a power of two. By default the smallest that is at
     /// least four times the number of processors and at least 16, but 1 if the maximum is 64 or
-    /// less, so that small maps evict exactly. One that is empty takes some 7 KB.
+    /// less, so that small maps evict exactly.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
