@@ -1,7 +1,8 @@
 //! The loom models: which there are, how long they take, which of them fail.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::io::{Read, Seek};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -11,19 +12,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::site::{Mutant, Site};
 use crate::tree::Tree;
 
 /// As seen: the slowest model ends in a minute and a half.
 const LIMIT: Duration = Duration::from_secs(1_200);
 
-/// Which models are asked first, by where the ordering stands.
-const NEAR: [(&str, &[&str]); 5] = [
-    ("wheel/", &["hint", "sweep"]),
-    ("slab/", &["slab", "sweep"]),
-    ("table/", &["table"]),
-    ("tournament/", &["tournament"]),
-    ("map/", &["take", "tournament"]),
-];
+/// By which the copy learns what is weakened.
+const WEAKENED: &str = "SESSIONWHEEL_WEAKENED";
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Model {
@@ -53,26 +49,33 @@ impl fmt::Display for Model {
 
 pub enum Verdict {
     Caught(Model),
-    Survived,
+    /// So many models come to the place, and pass.
+    Survived(usize),
 }
 
 /// Executables of the models, by file.
 type Built = HashMap<String, PathBuf>;
 
+/// What a model did with nothing weakened.
+struct Seen {
+    time: Duration,
+    /// The sites that it comes to.
+    reached: HashSet<usize>,
+}
+
 pub struct Models {
-    /// With nothing planted.
-    clean: Built,
-    /// The quick ones first.
+    built: Built,
+    /// The quick ones first, as soon as it is known which those are.
     all: Vec<Model>,
-    passed: HashMap<Model, bool>,
+    seen: HashMap<Model, Seen>,
 }
 
 impl Models {
     pub fn of(tree: &Tree) -> Result<Self> {
-        let mut clean = build(tree)?;
+        let built = build(tree)?;
         let mut all = Vec::new();
-        for (file, built) in &mut clean {
-            let listed = Command::new(&*built)
+        for (file, built) in &built {
+            let listed = Command::new(built)
                 .args(["--list", "--format=terse"])
                 .output()?;
             let listed = String::from_utf8(listed.stdout)?;
@@ -83,70 +86,109 @@ impl Models {
                 file: file.clone(),
                 name: name.into(),
             }));
-            // The next build would put its own there.
-            let kept = tree.path().join(format!("clean-{file}"));
-            std::fs::copy(&*built, &kept)?;
-            *built = kept;
         }
         ensure!(!all.is_empty(), "there are no models");
         Ok(Self {
-            clean,
+            built,
             all,
-            passed: HashMap::new(),
+            seen: HashMap::new(),
         })
     }
 
-    /// Runs all of them with nothing planted; they have to pass.
-    pub fn measure(&mut self) -> Result<()> {
-        let times = Mutex::new(HashMap::new());
-        let failed = first_to_fail(&self.clean, &self.all, |model, time| {
-            times.lock().expect("no panics").insert(model.clone(), time);
+    /// Runs all of them with nothing weakened; they have to pass. Says how many sites they come to.
+    pub fn measure(&mut self) -> Result<usize> {
+        let all = self.all.clone();
+        self.measure_these(&all)?;
+        self.all.sort_by_key(|model| self.seen[model].time);
+        let reached: HashSet<_> = self.seen.values().flat_map(|seen| &seen.reached).collect();
+        Ok(reached.len())
+    }
+
+    /// The same for some of them.
+    pub fn measure_these(&mut self, models: &[Model]) -> Result<()> {
+        let new = models.iter().filter(|model| !self.seen.contains_key(model));
+        let new: HashSet<_> = new.collect();
+        let new: Vec<_> = new.into_iter().cloned().collect();
+        let seen = Mutex::new(HashMap::new());
+        let failed = self.first_to_fail(&new, None, |model, time, said| {
+            let numbers = said
+                .lines()
+                .filter_map(|line| line.strip_prefix("reached "));
+            let reached = numbers.filter_map(|number| number.parse().ok()).collect();
+            let mut seen = seen.lock().expect("no panics");
+            seen.insert(model.clone(), Seen { time, reached });
         })?;
         if let Some(model) = failed {
-            bail!("{model} fails with nothing planted");
+            bail!("{model} fails with nothing weakened");
         }
-        let times = times.into_inner().expect("no panics");
-        self.all.sort_by_key(|model| times[model]);
-        println!(
-            "orderings: {} models pass with nothing planted",
-            self.all.len()
-        );
+        self.seen.extend(seen.into_inner().expect("no panics"));
         Ok(())
     }
 
-    pub fn passes_unplanted(&mut self, model: &Model) -> Result<bool> {
-        if let Some(&passed) = self.passed.get(model) {
-            return Ok(passed);
-        }
-        let failed = first_to_fail(&self.clean, std::slice::from_ref(model), |_, _| ())?;
-        self.passed.insert(model.clone(), failed.is_none());
-        Ok(failed.is_none())
+    pub fn len(&self) -> usize {
+        self.all.len()
     }
 
-    /// Whether a model fails on the tree as it is.
-    pub fn fails(&self, tree: &Tree, model: &Model) -> Result<bool> {
-        let failed = first_to_fail(&build(tree)?, std::slice::from_ref(model), |_, _| ())?;
+    pub fn fails(&self, model: &Model, site: &Site, mutant: Mutant) -> Result<bool> {
+        let one = std::slice::from_ref(model);
+        let failed = self.first_to_fail(one, Some((site.number, mutant)), |_, _, _| ())?;
         Ok(failed.is_some())
     }
 
-    /// Runs models on the tree as it is: `first` first, then those near to the file.
+    /// Runs those that come to the place, until one fails: `first` first, then the quick ones. The
+    /// others would do exactly what they did when nothing was weakened.
     pub fn until_one_fails(
         &self,
-        tree: &Tree,
-        file: &str,
-        first: Option<Model>,
+        site: &Site,
+        mutant: Mutant,
+        first: Option<&Model>,
     ) -> Result<Verdict> {
-        let near = NEAR.iter().find(|(folder, _)| file.starts_with(folder));
-        let near = near.map_or(&[][..], |(_, files)| files);
-        let mut order = self.all.clone();
-        let distance = |model: &Model| {
-            near.iter()
-                .position(|file| *file == model.file)
-                .unwrap_or(near.len())
+        let comes_there = |model: &&Model| self.seen[model].reached.contains(&site.number);
+        let mut models: Vec<_> = self.all.iter().filter(comes_there).cloned().collect();
+        models.sort_by_key(|model| Some(model) != first);
+        let failed = self.first_to_fail(&models, Some((site.number, mutant)), |_, _, _| ())?;
+        Ok(failed.map_or(Verdict::Survived(models.len()), Verdict::Caught))
+    }
+
+    /// Runs models in this order, as many at a time as there are processors, until one fails.
+    fn first_to_fail(
+        &self,
+        models: &[Model],
+        weakened: Option<(usize, Mutant)>,
+        passed: impl Fn(&Model, Duration, &str) + Sync,
+    ) -> Result<Option<Model>> {
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let failed = Mutex::new(None);
+        let work = || -> Result<()> {
+            while !stop.load(Relaxed) {
+                let Some(model) = models.get(next.fetch_add(1, Relaxed)) else {
+                    break;
+                };
+                let built = self
+                    .built
+                    .get(&model.file)
+                    .with_context(|| format!("no {model}"))?;
+                let begun = Instant::now();
+                match run(built, model, weakened, &stop)? {
+                    End::Passed(said) => passed(model, begun.elapsed(), &said),
+                    End::Failed => {
+                        stop.store(true, Relaxed);
+                        let mut failed = failed.lock().expect("no panics");
+                        failed.get_or_insert_with(|| model.clone());
+                    }
+                    End::Stopped => {}
+                }
+            }
+            Ok(())
         };
-        order.sort_by_key(|model| (Some(model) != first.as_ref(), distance(model)));
-        let failed = first_to_fail(&build(tree)?, &order, |_, _| ())?;
-        Ok(failed.map_or(Verdict::Survived, Verdict::Caught))
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().expect("no panics"))
+        })?;
+        Ok(failed.into_inner().expect("no panics"))
     }
 }
 
@@ -172,65 +214,50 @@ fn build(tree: &Tree) -> Result<Built> {
     Ok(log.lines().filter_map(executable).collect())
 }
 
-/// Runs models in this order, as many at a time as there are processors, until one fails.
-fn first_to_fail(
-    built: &Built,
-    models: &[Model],
-    took: impl Fn(&Model, Duration) + Sync,
-) -> Result<Option<Model>> {
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let failed = Mutex::new(None);
-    let work = || -> Result<()> {
-        while !stop.load(Relaxed) {
-            let Some(model) = models.get(next.fetch_add(1, Relaxed)) else {
-                break;
-            };
-            let built = built
-                .get(&model.file)
-                .with_context(|| format!("no {model}"))?;
-            let begun = Instant::now();
-            if run(built, model, &stop)? == Some(false) {
-                stop.store(true, Relaxed);
-                failed
-                    .lock()
-                    .expect("no panics")
-                    .get_or_insert_with(|| model.clone());
-            }
-            took(model, begun.elapsed());
-        }
-        Ok(())
-    };
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().expect("no panics"))
-    })?;
-    Ok(failed.into_inner().expect("no panics"))
+enum End {
+    /// And what it said.
+    Passed(String),
+    Failed,
+    Stopped,
 }
 
-/// Whether a model passes. `None` if it was stopped.
-fn run(built: &PathBuf, model: &Model, stop: &AtomicBool) -> Result<Option<bool>> {
-    let mut child = Command::new(built)
+fn run(
+    built: &PathBuf,
+    model: &Model,
+    weakened: Option<(usize, Mutant)>,
+    stop: &AtomicBool,
+) -> Result<End> {
+    // A file: nobody reads a pipe while the model runs.
+    let mut said = tempfile::tempfile()?;
+    let mut command = Command::new(built);
+    command
         .args(["--exact", &model.name])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
+        .stdout(said.try_clone()?)
+        .stderr(Stdio::null());
+    if let Some((site, mutant)) = weakened {
+        command.env(WEAKENED, format!("{site} {mutant:?}"));
+    }
+    let mut child = command.spawn()?;
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Some(status.success()));
+            if !status.success() {
+                return Ok(End::Failed);
+            }
+            let mut text = String::new();
+            said.rewind()?;
+            said.read_to_string(&mut text)?;
+            return Ok(End::Passed(text));
         }
         if stop.load(Relaxed) {
             end(&mut child)?;
-            return Ok(None);
+            return Ok(End::Stopped);
         }
         if begun.elapsed() > LIMIT {
             end(&mut child)?;
             bail!("{model} was stopped after {} s", LIMIT.as_secs());
         }
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

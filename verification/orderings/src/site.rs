@@ -51,6 +51,8 @@ pub enum Mutant {
 /// One ordering of one access, or one fence.
 #[derive(Debug)]
 pub struct Site {
+    /// Which of all.
+    pub number: usize,
     /// Below `src`, with slashes.
     pub file: String,
     /// The function it stands in.
@@ -78,18 +80,30 @@ impl Site {
         weaker.iter().map(|&mutant| (self, mutant)).collect()
     }
 
-    /// The file with this place weakened.
-    pub fn weakened(&self, source: &str, mutant: Mutant) -> String {
-        let (range, text) = if mutant == Mutant::Nothing {
-            (self.call.clone(), "()".to_owned())
+    /// What the place becomes in the copy, where the ordering is asked for.
+    fn switched(&self, source: &str) -> (Range<usize>, String) {
+        let Self { number, .. } = self;
+        let ordering = &source[self.ordering.clone()];
+        if self.fence {
+            let text = format!("crate::sync::weakening::fence({number}, {ordering})");
+            (self.call.clone(), text)
         } else {
-            let text = format!("crate::sync::atomic::Ordering::{mutant:?}");
+            let text = format!("crate::sync::weakening::ordering({number}, {ordering})");
             (self.ordering.clone(), text)
-        };
-        let mut source = source.to_owned();
-        source.replace_range(range, &text);
-        source
+        }
     }
+}
+
+/// The source of a file in which all its sites are switched.
+pub fn switch<'a>(source: &str, sites: impl Iterator<Item = &'a Site>) -> String {
+    let mut places: Vec<_> = sites.map(|site| site.switched(source)).collect();
+    // From the end, so that what is still to be replaced stays where it is.
+    places.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+    let mut source = source.to_owned();
+    for (range, text) in places {
+        source.replace_range(range, &text);
+    }
+    source
 }
 
 /// All of them, in the order of files and lines.
@@ -108,6 +122,9 @@ pub fn find(root: &Path) -> Result<Vec<Site>> {
             continue;
         }
         sites.append(&mut sites_in(file, &fs::read_to_string(&path)?)?);
+    }
+    for (number, site) in sites.iter_mut().enumerate() {
+        site.number = number;
     }
     Ok(sites)
 }
@@ -169,6 +186,7 @@ impl Finder {
             let nth = self.seen.entry(key).or_default();
             *nth += 1;
             self.found.push(Site {
+                number: self.found.len(),
                 file: self.file.clone(),
                 function,
                 access: access.to_owned(),
@@ -314,7 +332,7 @@ mod tests {
     "#;
 
     #[test]
-    fn each_ordering_is_weakened_by_one_step_where_it_stands() {
+    fn each_ordering_is_found() {
         let sites = sites_in("some.rs".into(), SOURCE).unwrap();
         let accesses: Vec<_> = sites.iter().map(|site| site.access.as_str()).collect();
         let expected = [
@@ -327,17 +345,22 @@ mod tests {
         assert_eq!(accesses, expected);
         let mutants: Vec<_> = sites.iter().flat_map(Site::mutants).collect();
         assert_eq!(mutants.len(), 6, "AcqRel has two");
-        for (site, mutant) in mutants {
-            let weakened = site.weakened(SOURCE, mutant);
-            if mutant == Mutant::Nothing {
-                assert!(!weakened.contains("fence(Release)"));
-                continue;
-            }
-            let weaker = format!("crate::sync::atomic::Ordering::{mutant:?}");
-            assert_eq!(weakened.matches(&weaker).count(), 1, "{weakened}");
-            let before = SOURCE.matches(&format!("{:?}", site.strength)).count();
-            let after = weakened.matches(&format!("{:?}", site.strength)).count();
-            assert!(after < before, "{weakened}");
+    }
+
+    #[test]
+    fn each_place_asks_for_its_ordering() {
+        let sites = sites_in("some.rs".into(), SOURCE).unwrap();
+        let switched = switch(SOURCE, sites.iter());
+        let places = [
+            "cursor.load(crate::sync::weakening::ordering(0, Ordering::Acquire));",
+            "(0, 1, crate::sync::weakening::ordering(1, AcqRel), Ordering::Relaxed);",
+            "        crate::sync::weakening::fence(2, Ordering::SeqCst);",
+            "        crate::sync::weakening::fence(3, Release);",
+            "cell.store(1, crate::sync::weakening::ordering(4, Ordering::Release));",
+            "cell.load(Ordering::Acquire);",
+        ];
+        for place in places {
+            assert_eq!(switched.matches(place).count(), 1, "{place} in {switched}");
         }
     }
 

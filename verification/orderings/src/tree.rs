@@ -1,4 +1,4 @@
-//! A copy of the tree, in which bugs are planted.
+//! A copy of the tree, in which each ordering can be weakened.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::site::{Mutant, Site};
+use crate::site::{self, Site};
+
+const WEAKENING: &str = include_str!("weakening.rs");
 
 pub struct Tree {
     folder: TempDir,
@@ -16,8 +18,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// All files that git knows or could know, as they are now.
-    pub fn copy(root: &Path) -> Result<Self> {
+    /// All files that git knows or could know, as they are now, with these places switched.
+    pub fn copy(root: &Path, sites: &[Site]) -> Result<Self> {
         let root = root.canonicalize()?;
         let folder = TempDir::new()?;
         let listed = Command::new("git")
@@ -41,30 +43,30 @@ impl Tree {
         }
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        Ok(Self {
+        let tree = Self {
             folder,
             target: target.join("orderings"),
-        })
+        };
+        tree.switch(sites)?;
+        Ok(tree)
     }
 
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn plant(&mut self, site: &Site, mutant: Mutant) -> Result<()> {
-        let path = self.path().join("src").join(&site.file);
-        let clean = fs::read_to_string(&path)?;
-        fs::write(self.clean(), &clean)?;
-        Ok(fs::write(path, site.weakened(&clean, mutant))?)
-    }
-
-    /// Newer than what was built with the bug in.
-    pub fn restore(&mut self, site: &Site) -> Result<()> {
-        let clean = fs::read_to_string(self.clean())?;
-        Ok(fs::write(self.path().join("src").join(&site.file), clean)?)
-    }
-
-    fn clean(&self) -> PathBuf {
-        self.path().join("clean.rs.txt")
+    /// In place of each ordering a question for it.
+    fn switch(&self, sites: &[Site]) -> Result<()> {
+        let src = self.path().join("src");
+        for of_file in sites.chunk_by(|a, b| a.file == b.file) {
+            let path = src.join(&of_file[0].file);
+            let source = fs::read_to_string(&path)?;
+            fs::write(path, site::switch(&source, of_file.iter()))?;
+        }
+        fs::create_dir(src.join("sync"))?;
+        fs::write(src.join("sync/weakening.rs"), WEAKENING)?;
+        let sync = fs::read_to_string(src.join("sync.rs"))?;
+        let sync = format!("{sync}\npub(crate) mod weakening;\n");
+        Ok(fs::write(src.join("sync.rs"), sync)?)
     }
 }
