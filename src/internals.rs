@@ -2,7 +2,9 @@
 //! the crate's interface; only there under `--cfg loom` and `--cfg fuzzing`.
 #![allow(missing_docs, missing_debug_implementations)]
 
+use crate::cache::monotonic::offset;
 use crate::inside::Name;
+use crate::map::{parallel, permits};
 use crate::slab::{self, Deadline, Exclusive, Moment, Origin};
 use crate::sync::Arc;
 use crate::tournament::{self, Rank};
@@ -143,3 +145,66 @@ impl<V: Send + Sync + 'static> Slab<V> {
         self.0.clear_exclusive(&mut unsafe { Exclusive::new() });
     }
 }
+
+/// The permits of a map by themselves.
+pub struct Permits(permits::Permits);
+
+impl Permits {
+    pub fn new(maximum: u64, shards: usize) -> Self {
+        Self(permits::Permits::new(maximum, shards))
+    }
+
+    /// As an insert does that publishes its entry.
+    pub fn take(&self, shard: usize) -> bool {
+        self.0.take(shard).map(permits::Permit::use_up).is_some()
+    }
+
+    pub fn give(&self, shard: usize) {
+        self.0.give(shard, 1);
+    }
+
+    /// Calls `evict` if there is debt that nobody has promised to pay, and pays with what it returns
+    /// the permit of.
+    pub fn pay_after(&self, shard: usize, evict: impl FnOnce()) {
+        if let Some(promise) = self.0.promise() {
+            evict();
+            self.0.give(shard, 1);
+            drop(promise);
+        }
+    }
+
+    pub fn set_maximum(&self, maximum: u64) {
+        self.0.set_maximum(maximum);
+    }
+
+    pub fn in_use(&self) -> Option<u64> {
+        self.0.in_use()
+    }
+}
+
+/// Does items `0..items` of `work` on this thread and on those that `spawn` starts.
+pub fn each(
+    spawn: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static,
+    items: usize,
+    work: &(dyn Fn(usize) + Sync),
+) {
+    let items: Vec<usize> = (0..items).collect();
+    let helpers = parallel::Helpers::custom(items.len() - 1, spawn);
+    parallel::each(&helpers, &items, || true, work);
+}
+
+/// What a clock adds to the coarse one.
+pub struct Offset(offset::Offset);
+
+impl Offset {
+    pub fn new(coarse: u64, offset: u64) -> Self {
+        Self(offset::Offset::new(coarse, offset))
+    }
+
+    pub fn apply(&self, coarse: u64, measure: impl FnOnce() -> u64) -> u64 {
+        self.0.apply(coarse, measure)
+    }
+}
+
+/// How old a measurement may get.
+pub const REFRESH: u64 = offset::REFRESH;

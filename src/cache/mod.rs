@@ -41,7 +41,7 @@ mod clock;
 mod context;
 mod handle;
 mod id;
-mod monotonic;
+pub(crate) mod monotonic;
 mod options;
 mod session;
 mod upkeep;

@@ -65,20 +65,20 @@ mod portable {
 
 /// See the module's documentation.
 #[cfg(any(test, all(any(target_os = "linux", target_os = "android"), not(miri))))]
-mod offset {
+pub(crate) mod offset {
     use crate::sync::atomic::{AtomicU64, Ordering};
 
     /// How old a measurement may get, in nanoseconds of the coarse clock.
     ///
     /// This bounds how long a suspend goes unnoticed. A measurement costs two
     /// full clock reads, some 50 ns, so that one every 10 ms is nothing.
-    pub(super) const REFRESH: u64 = 10_000_000;
+    pub(crate) const REFRESH: u64 = 10_000_000;
 
     /// What to add to the coarse clock, and when that was last measured.
     ///
     /// On a cache line of its own: every reading loads both words.
     #[repr(align(64))]
-    pub(super) struct Offset {
+    pub(crate) struct Offset {
         /// The largest offset measured so far.
         offset: AtomicU64,
         /// What the coarse clock showed before the last measurement.
@@ -86,7 +86,7 @@ mod offset {
     }
 
     impl Offset {
-        pub(super) fn new(coarse: u64, offset: u64) -> Self {
+        pub(crate) fn new(coarse: u64, offset: u64) -> Self {
             Self {
                 offset: AtomicU64::new(offset),
                 measured: AtomicU64::new(coarse),
@@ -99,7 +99,7 @@ mod offset {
         /// Nobody waits for anybody: all threads that find the measurement too
         /// old measure. `measure` may return 0 for "don't know".
         #[inline]
-        pub(super) fn apply(&self, coarse: u64, measure: impl FnOnce() -> u64) -> u64 {
+        pub(crate) fn apply(&self, coarse: u64, measure: impl FnOnce() -> u64) -> u64 {
             // Acquire, with the Release in `refresh`: who sees the time of a
             // measurement sees an offset at least as large as that measurement's.
             let measured = self.measured.load(Ordering::Acquire);
@@ -122,7 +122,7 @@ mod offset {
         }
 
         /// What the coarse clock showed before the last measurement.
-        pub(super) fn measured(&self) -> u64 {
+        pub(crate) fn measured(&self) -> u64 {
             self.measured.load(Ordering::Relaxed)
         }
     }

@@ -14,21 +14,21 @@ use crate::sync::{Arc, thread};
 type Task = Box<dyn FnOnce() + Send>;
 
 /// Threads that may help: how many to ask, and how.
-pub(super) struct Helpers {
-    pub(super) spawn: Option<Spawn>,
+pub(crate) struct Helpers {
+    pub(crate) spawn: Option<Spawn>,
 }
 
-pub(super) type Spawn = Box<dyn Fn(usize, &dyn Fn() -> Task) + Send + Sync>;
+pub(crate) type Spawn = Box<dyn Fn(usize, &dyn Fn() -> Task) + Send + Sync>;
 
 impl Helpers {
     /// Nobody.
     #[cfg(any(not(feature = "rayon"), loom))]
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { spawn: None }
     }
 
     /// A function that runs a task on another thread, and how many threads there are.
-    pub(super) fn custom(
+    pub(crate) fn custom(
         threads: usize,
         spawn: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static,
     ) -> Self {
@@ -43,7 +43,7 @@ impl Helpers {
 
     /// Rayon's global pool; nobody if it cannot be had.
     #[cfg(all(feature = "rayon", not(loom)))]
-    pub(super) fn global() -> Self {
+    pub(crate) fn global() -> Self {
         Self {
             spawn: Some(Box::new(|wanted, task| {
                 // The pool is built at first use, which fails where threads cannot be started.
@@ -126,7 +126,7 @@ impl Drop for Wait<'_> {
 
 /// Does `work` for every item, with help if there are at least two and this thread is `willing` to
 /// be helped; who comes to help is asked the same. The results, in any order.
-pub(super) fn each<R: Send + Sync + Copy + Default>(
+pub(crate) fn each<R: Send + Sync + Copy + Default>(
     helpers: &Helpers,
     items: &[usize],
     willing: impl Fn() -> bool + Send + Sync + 'static,

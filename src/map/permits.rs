@@ -24,7 +24,7 @@ use crate::sync::atomic::{
 use crate::sync::yield_now;
 
 /// "Unlimited", as a number of permits.
-pub(super) const UNLIMITED: u64 = u32::MAX as u64;
+pub(crate) const UNLIMITED: u64 = u32::MAX as u64;
 
 /// A shard's word: so many bits of spare permits, and above them the stamp.
 const COUNT_BITS: u32 = 48;
@@ -38,9 +38,9 @@ const SLACK: u64 = 16_384;
 const SLACK_SHARE: u64 = 8;
 
 /// How often a count is taken again because permits were in transit.
-const COUNTS: usize = 64;
+const COUNTS: usize = if cfg!(loom) { 1 } else { 64 };
 
-pub(super) struct Permits {
+pub(crate) struct Permits {
     ledger: AtomicU64,
     /// How often a thread has begun and ended to bring spare permits into existence, or out of it.
     begun: AtomicU64,
@@ -51,7 +51,7 @@ pub(super) struct Permits {
 }
 
 /// A thread evicts to pay debt until this is dropped.
-pub(super) struct Promise<'p>(&'p AtomicU64);
+pub(crate) struct Promise<'p>(&'p AtomicU64);
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
@@ -95,7 +95,9 @@ impl Spare {
     /// Count and stamp of one moment.
     #[inline]
     fn read(&self) -> (u64, u64) {
-        let word = self.0.load(Relaxed);
+        // Acquire: partner of the Release in `take_from`. Who finds a shard empty sees what was
+        // returned to the others before its last permit went.
+        let word = self.0.load(Acquire);
         (word & COUNT, word >> COUNT_BITS)
     }
 
@@ -112,13 +114,13 @@ impl Spare {
 }
 
 /// The right to publish one entry; given back unless it is used.
-pub(super) struct Permit<'p> {
+pub(crate) struct Permit<'p> {
     permits: &'p Permits,
     shard: usize,
 }
 
 impl Permit<'_> {
-    pub(super) fn use_up(self) {
+    pub(crate) fn use_up(self) {
         std::mem::forget(self);
     }
 }
@@ -130,13 +132,13 @@ impl Drop for Permit<'_> {
 }
 
 /// As a number of permits.
-pub(super) fn number(maximum: Option<usize>) -> u64 {
+pub(crate) fn number(maximum: Option<usize>) -> u64 {
     maximum.map_or(UNLIMITED, |n| (n as u64).min(UNLIMITED))
 }
 
 /// How many slots a shard may use: its part of the maximum, what chance may add to that, and its
 /// part of the slack.
-pub(super) fn slots_per_shard(maximum: u64, shards: u64) -> u32 {
+pub(crate) fn slots_per_shard(maximum: u64, shards: u64) -> u32 {
     if maximum == UNLIMITED {
         return u32::MAX;
     }
@@ -151,12 +153,12 @@ pub(super) fn slots_per_shard(maximum: u64, shards: u64) -> u32 {
 }
 
 /// Whether so many shards can have the slots for a maximum.
-pub(super) fn has_slots_for(maximum: u64, shards: usize) -> bool {
+pub(crate) fn has_slots_for(maximum: u64, shards: usize) -> bool {
     slots_per_shard(maximum, shards as u64) < (1 << NUMBER_BITS) - 1
 }
 
 impl Permits {
-    pub(super) fn new(maximum: u64, shards: usize) -> Self {
+    pub(crate) fn new(maximum: u64, shards: usize) -> Self {
         let permits = Self {
             ledger: AtomicU64::new(0),
             begun: AtomicU64::new(0),
@@ -198,18 +200,18 @@ impl Permits {
     }
 
     #[inline]
-    pub(super) fn maximum(&self) -> u64 {
+    pub(crate) fn maximum(&self) -> u64 {
         self.ledger().maximum.into()
     }
 
     #[inline]
-    pub(super) fn debt(&self) -> u64 {
+    pub(crate) fn debt(&self) -> u64 {
         self.ledger().debt().into()
     }
 
     /// A permit for a shard, if there is one anywhere.
     #[inline]
-    pub(super) fn take(&self, shard: usize) -> Option<Permit<'_>> {
+    pub(crate) fn take(&self, shard: usize) -> Option<Permit<'_>> {
         if self.debt() != 0 {
             self.settle();
             if self.debt() != 0 {
@@ -249,7 +251,7 @@ impl Permits {
     }
 
     /// A permit that an eviction has handed over.
-    pub(super) fn permit(&self, shard: usize) -> Permit<'_> {
+    pub(crate) fn permit(&self, shard: usize) -> Permit<'_> {
         Permit {
             permits: self,
             shard,
@@ -258,7 +260,7 @@ impl Permits {
 
     /// Returns permits whose entries have left.
     #[inline]
-    pub(super) fn give(&self, shard: usize, permits: u64) {
+    pub(crate) fn give(&self, shard: usize, permits: u64) {
         let left = if self.debt() == 0 {
             permits
         } else {
@@ -280,7 +282,7 @@ impl Permits {
     }
 
     /// The right to pay one of the debt, if others have not promised to pay all of it.
-    pub(super) fn promise(&self) -> Option<Promise<'_>> {
+    pub(crate) fn promise(&self) -> Option<Promise<'_>> {
         // Acquire: partner of the Release where a promise ends: who comes after that sees what was
         // paid, and does not promise the same.
         let others = self.promised.fetch_add(1, Acquire);
@@ -302,7 +304,7 @@ impl Permits {
 
     /// Pays debt with spare permits.
     #[cold]
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         self.moving(|| {
             for spare in &self.spare {
                 let debt = self.debt();
@@ -319,7 +321,7 @@ impl Permits {
         });
     }
 
-    pub(super) fn set_maximum(&self, new: u64) {
+    pub(crate) fn set_maximum(&self, new: u64) {
         let maximum = u32::try_from(new).unwrap_or(u32::MAX);
         self.moving(|| {
             let before = self.change(|ledger| Ledger {
@@ -335,7 +337,7 @@ impl Permits {
     /// Entries that are published, or about to be: never more than the maximum once a lowered one
     /// is paid for. `None` if the maximum is being changed again and again, or somebody was stopped
     /// while changing it.
-    pub(super) fn in_use(&self) -> Option<u64> {
+    pub(crate) fn in_use(&self) -> Option<u64> {
         (0..COUNTS).find_map(|round| {
             if round > COUNTS / 2 {
                 yield_now();
@@ -358,7 +360,8 @@ fn take_from(counter: &AtomicU64, bits: u64, most: u64) -> u64 {
         if taken == 0 {
             return 0;
         }
-        match counter.compare_exchange_weak(now, now - taken, Relaxed, Relaxed) {
+        // Release: as said in `Spare::read`.
+        match counter.compare_exchange_weak(now, now - taken, Release, Relaxed) {
             Ok(_) => return taken,
             Err(other) => now = other,
         }
