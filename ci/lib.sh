@@ -78,6 +78,9 @@ skip() {
 # Whether a command is there.
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# Whether programs of 32 bits can be linked.
+links_32_bits() { echo 'int main(void) { return 0; }' | cc -m32 -x c - -o /dev/null 2>&1; }
+
 # toolchain NAME [COMPONENT...]: has it, or gets it; else skips the stage.
 toolchain() {
     local name=$1 component
@@ -99,4 +102,4 @@ component() {
     "$@" >/dev/null 2>&1 || rustup component add "$name" || skip "$name cannot be had"
 }
 
-export -f skip has toolchain component
+export -f skip has links_32_bits toolchain component

@@ -9,6 +9,7 @@ packages() {
     has openssl || wanted+=(openssl)
     has pkg-config || wanted+=(pkg-config)
     { has pkg-config && pkg-config --exists openssl; } || wanted+=(libssl-dev)
+    [[ $(uname -m) != x86_64 ]] || links_32_bits || wanted+=(gcc-multilib)
     has python3 || wanted+=(python3)
     has shellcheck || wanted+=(shellcheck)
     [[ ${#wanted[@]} -gt 0 ]] || {

@@ -249,7 +249,7 @@ mod tests {
             builder().tick_bits(63).build().err(),
             Some(BuildError::TickBits(63))
         );
-        assert!(builder().maximum(Some((1 << 32) - 1)).build().is_err());
+        assert!(builder().maximum(Some(u32::MAX as usize)).build().is_err());
         let small = builder().maximum(Some(1 << 24));
         assert_eq!(
             small.shards(2).build().err(),
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(default_shards(Some(64)), 1);
         assert!(default_shards(Some(65)) >= 16);
         assert!(default_shards(None).is_power_of_two());
-        let most = default_shards(Some((1 << 32) - 2));
+        let most = default_shards(Some(u32::MAX as usize - 1));
         assert!((1024..=MAX_SHARDS).contains(&most), "{most}");
     }
 }

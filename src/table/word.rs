@@ -24,8 +24,8 @@ impl Fingerprint {
         Self(hash >> FINGERPRINT_SHIFT)
     }
 
-    // For the comparison with vectors.
-    #[cfg_attr(any(loom, miri, sessionwheel_tiny), allow(dead_code))]
+    // For the comparison with vectors, which not all targets have.
+    #[allow(dead_code)]
     #[inline]
     pub(super) fn byte(self) -> u8 {
         self.0 as u8

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Targets that this machine is not. Most are compiled and not run, and said to be; the one of 32 bits
+# runs where a C library for it can be had.
+#   CI_TARGET_TESTS  some: unit tests, and a few sequences of the property test; all (ci/full)
+source "$(dirname "$0")/lib.sh"
+
+export TARGET_TESTS=${CI_TARGET_TESTS:-some}
+
+# target NAME
+target() {
+    has rustup || skip "there is no rustup"
+    rustup target add "$1" || skip "the standard library of $1 cannot be had"
+    export CARGO_TARGET_DIR=$TARGET/targets RUSTFLAGS="-D warnings"
+}
+
+compiled() {
+    target "$1"
+    cargo check --package sessionwheel --all-features --lib --tests --target "$1"
+    echo "ci: $1 compiled, not run"
+}
+
+ran() {
+    local tests=(--lib --test model)
+    target "$1"
+    links_32_bits || skip "no C library of 32 bits"
+    [[ $TARGET_TESTS != all ]] || tests=(--lib --tests)
+    SESSIONWHEEL_SEQUENCES=500 \
+        cargo test --package sessionwheel --all-features --target "$1" "${tests[@]}"
+    echo "ci: $1 compiled and run"
+}
+export -f target compiled ran
+
+for name in aarch64-unknown-linux-gnu x86_64-pc-windows-msvc; do
+    stage "compiled for $name" compiled "$name"
+done
+stage "tests on i686-unknown-linux-gnu" ran i686-unknown-linux-gnu
