@@ -5,8 +5,10 @@
 use crate::cache::monotonic::offset;
 use crate::inside::Name;
 use crate::map::{parallel, permits};
+use crate::segments;
 use crate::slab::{self, Deadline, Exclusive, Moment, Origin};
 use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::tournament::{self, Rank};
 use crate::wheel::{self, Look, Ticks};
 use crate::{Guard, Timestamp};
@@ -136,6 +138,11 @@ impl<V: Send + Sync + 'static> Slab<V> {
         self.0.garbage()
     }
 
+    /// As a flush asks that waits until what it retired has been dropped.
+    pub fn left_to(&self, goal: u64) -> u64 {
+        self.0.left_to(goal, Origin::Single)
+    }
+
     /// What a map does when it is dropped.
     ///
     /// # Safety
@@ -143,6 +150,40 @@ impl<V: Send + Sync + 'static> Slab<V> {
     pub unsafe fn clear(&self) {
         // SAFETY: the caller's.
         self.0.clear_exclusive(&mut unsafe { Exclusive::new() });
+    }
+}
+
+/// Segments by themselves: elements 0 to 6, in three of them.
+pub struct Segments(segments::Segments<AtomicU64, 0, 3>);
+
+impl Default for Segments {
+    fn default() -> Self {
+        Self(segments::Segments::new())
+    }
+}
+
+impl Segments {
+    /// Counts one more, in an element that may have to be allocated.
+    pub fn count(&self, index: u32) {
+        let element = self.0.get_or_alloc(index);
+        element.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn get(&self, index: u32) -> Option<u64> {
+        let element = self.0.get(index);
+        element.map(|element| element.load(Ordering::Relaxed))
+    }
+
+    /// The counts of a segment, if it is there.
+    pub fn aligned(&self, first: u32, len: usize) -> Vec<u64> {
+        let elements = self.0.aligned(first, len).iter();
+        elements.map(|e| e.load(Ordering::Relaxed)).collect()
+    }
+
+    /// All counts there are.
+    pub fn allocated(&self) -> Vec<u64> {
+        let elements = self.0.allocated(0);
+        elements.map(|(_, e)| e.load(Ordering::Relaxed)).collect()
     }
 }
 

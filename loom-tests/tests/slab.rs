@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use loom::cell::UnsafeCell;
 use loom::thread;
 use sessionwheel::internals::Slab;
 use sessionwheel::pin;
@@ -145,5 +146,55 @@ fn clear_against_ripening() {
         }
         drop(model);
         assert_eq!(dropped.load(Relaxed), 4);
+    });
+}
+
+/// Plain memory that a destructor writes: loom fails the model if it is read in no order to that.
+#[derive(Default)]
+struct Trace(UnsafeCell<u64>);
+
+// SAFETY: loom fails the model if accesses are not ordered.
+unsafe impl Sync for Trace {}
+// SAFETY: as above.
+unsafe impl Send for Trace {}
+
+struct Traced(Arc<Trace>);
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // SAFETY: each is dropped once.
+        self.0.0.with_mut(|count| unsafe { *count += 1 });
+    }
+}
+
+/// At stake: a flush returns when others have recycled what it retired. What the destructors did must be
+/// there for its caller.
+#[test]
+fn recycled_by_others() {
+    check("recycled_by_others", 2, || {
+        let slab = Arc::new(Slab::new(2));
+        let traces: [Arc<Trace>; 2] = Default::default();
+        let numbers = traces.each_ref().map(|trace| {
+            let number = slab.enter(Traced(Arc::clone(trace)));
+            number.expect("there is room")
+        });
+        for number in numbers {
+            slab.leave(&[number], &pin());
+        }
+        let others = [(); 2].map(|()| {
+            let slab = Arc::clone(&slab);
+            thread::spawn(move || slab.recycle())
+        });
+        let seen = |done: bool| {
+            for trace in traces.iter().filter(|_| done) {
+                // SAFETY: both have been recycled.
+                assert_eq!(trace.0.with(|count| unsafe { *count }), 1);
+            }
+        };
+        seen(slab.left_to(2) == 0);
+        seen(slab.garbage() == 0);
+        let recycled: u64 = others.map(|other| other.join().unwrap()).into_iter().sum();
+        assert_eq!(recycled, 2);
+        seen(true);
     });
 }

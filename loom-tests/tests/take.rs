@@ -205,6 +205,29 @@ fn retime_against_insert() {
     });
 }
 
+/// The same where the flush is a third one's, and meets the hint before the retime has returned, in a word of
+/// the due set that it comes to for somebody else. It must not take the slot for one that nobody has
+/// published yet.
+#[test]
+fn retime_against_insert_and_flush() {
+    check("retime_against_insert_and_flush", long(2, 3), || {
+        let map = Watched::default();
+        let stays = Timestamp::from_nanos(after(0).as_nanos() + 10);
+        map.put(1, NEW, stays, tick(0));
+        let insert = beside(&map, |map| map.put(0, OLD, tick(3), tick(0)));
+        let retime = beside(&map, |map| map.retime(&0, tick(0), tick(0)));
+        let removed = map.flush(after(0));
+        insert.join().unwrap();
+        if retime.join().unwrap() {
+            assert_eq!(removed + map.flush(after(0)), 1, "retimed, and not found");
+            map.settled(&[(0, OLD, Reason::Expired)], 1);
+        } else {
+            assert_eq!(removed, 0);
+            map.settled(&[], 2);
+        }
+    });
+}
+
 /// The same with flushes that are bounded: one that has been everywhere is not repeated as long as
 /// nobody becomes due, and the one that found nobody had been everywhere.
 #[test]

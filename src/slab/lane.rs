@@ -85,7 +85,9 @@ impl Lane {
     }
 
     pub(super) fn retired(&self) -> u64 {
-        self.retired.load(Ordering::Acquire) // as above
+        // Relaxed, like its raising: what a thread has retired itself, or what it has seen recycled
+        // (Acquire there), it finds counted.
+        self.retired.load(Ordering::Relaxed)
     }
 
     fn count_recycled(&self, slots: u64) {
@@ -142,7 +144,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         let slot = self.slot(number);
         let origin = Self::origin(slot);
         let lane = self.lane(origin);
-        lane.retired.fetch_add(1, Ordering::Release);
+        lane.retired.fetch_add(1, Ordering::Relaxed);
         step!("retire: has counted");
         let mut head = lane.pending.load(Ordering::Relaxed);
         let count = loop {
@@ -188,7 +190,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
     /// Defers what a sweep unlinked.
     pub(crate) fn retire_chain(self: &Arc<Self>, chain: Chain, guard: &Guard) {
         if chain.first != 0 {
-            self.flushed.retired.fetch_add(chain.len, Ordering::Release);
+            self.flushed.retired.fetch_add(chain.len, Ordering::Relaxed);
             self.defer(Origin::Flushed, chain.first, chain.last, guard);
         }
     }
