@@ -11,8 +11,8 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use common::alone;
 use common::arena::Arena;
+use common::{alone, number, seed};
 use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner, thread};
@@ -21,11 +21,6 @@ const OPERATIONS: usize = 12;
 
 /// Changes of thread that a PCT schedule makes at the most, besides those at an end.
 const DEPTH: usize = 5;
-
-fn number(name: &str, default: u64) -> u64 {
-    let given = std::env::var(name).ok();
-    given.map_or(default, |given| given.parse().expect("a number"))
-}
 
 /// Some threads do everything at once on a map with little room, on few keys; then its books are closed.
 fn everything_at_once(flushes: &AtomicU64) {
@@ -67,7 +62,7 @@ fn run(name: &str, seed: u64, schedules: u64, scheduler: impl Scheduler + 'stati
 fn random_schedules() {
     let _alone = alone();
     let schedules = number("SESSIONWHEEL_SCHEDULES", 1_000);
-    let seed = number("SESSIONWHEEL_SEED", u64::from(std::process::id()));
+    let seed = seed();
     let scheduler = RandomScheduler::new_from_seed(seed, schedules as usize);
     run("random schedules", seed, schedules, scheduler);
 }
@@ -76,7 +71,7 @@ fn random_schedules() {
 fn schedules_of_few_changes() {
     let _alone = alone();
     let schedules = number("SESSIONWHEEL_SCHEDULES", 1_000);
-    let seed = number("SESSIONWHEEL_SEED", u64::from(std::process::id()));
+    let seed = seed();
     let scheduler = PctScheduler::new_from_seed(seed, DEPTH, schedules as usize);
     run("PCT schedules", seed, schedules, scheduler);
 }

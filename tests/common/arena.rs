@@ -14,7 +14,8 @@ pub fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
-/// Which threads are inside an operation: odd while one is.
+/// Which threads are inside an operation: odd while one is. Of those that it has no room for, nobody
+/// asks.
 pub struct Presence(Vec<AtomicU64>);
 
 impl Presence {
@@ -23,9 +24,10 @@ impl Presence {
     }
 
     pub fn inside<R>(&self, me: usize, f: impl FnOnce() -> R) -> R {
-        self.0[me].fetch_add(1, SeqCst);
+        let enter_or_leave = || self.0.get(me).map(|p| p.fetch_add(1, SeqCst));
+        enter_or_leave();
         let result = f();
-        self.0[me].fetch_add(1, SeqCst);
+        enter_or_leave();
         result
     }
 

@@ -6,6 +6,7 @@ pub mod ledger;
 pub mod pair;
 
 use std::cell::RefCell;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -74,11 +75,21 @@ impl Random {
     }
 }
 
+/// What an environment variable says, or this.
+pub fn number(name: &str, otherwise: u64) -> u64 {
+    let set = std::env::var(name).ok();
+    set.map_or(otherwise, |n| n.parse().expect("a number"))
+}
+
+/// The seed of a test that draws at random: another one in each process, unless it is set.
+pub fn seed() -> u64 {
+    let drawn = std::hash::RandomState::new().hash_one(0);
+    number("SESSIONWHEEL_SEED", drawn)
+}
+
 /// By how much to multiply the number of operations of tests with threads.
 pub fn scale() -> usize {
-    std::env::var("SESSIONWHEEL_STRESS")
-        .ok()
-        .map_or(1, |n| n.parse().expect("a factor"))
+    number("SESSIONWHEEL_STRESS", 1) as usize
 }
 
 /// Guards of one map hold back the garbage of all, so tests that count it run one by one.
