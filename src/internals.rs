@@ -3,6 +3,7 @@
 #![allow(missing_docs, missing_debug_implementations)]
 
 use crate::cache::monotonic::offset;
+use crate::cache::purge;
 use crate::inside::Name;
 use crate::map::{parallel, permits};
 use crate::segments;
@@ -11,7 +12,7 @@ use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::tournament::{self, Rank};
 use crate::wheel::{self, Look, Ticks};
-use crate::{Guard, Timestamp};
+use crate::{Cursor, Guard, Swept, Timestamp};
 
 /// The wheel by itself. Slots are numbers that only the caller gives a meaning.
 pub struct Wheel(wheel::Wheel);
@@ -184,6 +185,31 @@ impl Segments {
     pub fn allocated(&self) -> Vec<u64> {
         let elements = self.0.allocated(0);
         elements.map(|(_, e)| e.load(Ordering::Relaxed)).collect()
+    }
+}
+
+/// What is known of purges whose sessions may still be there.
+#[derive(Default)]
+pub struct Purges(purge::Purges);
+
+impl Purges {
+    pub fn ask(&self) {
+        self.0.ask();
+    }
+
+    pub fn are_pending(&self) -> bool {
+        self.0.pending().is_some()
+    }
+
+    /// A part of a pass. `part` is told where it begins, and says where the next one does.
+    pub fn go_on(&self, part: impl FnOnce(u64) -> Option<u64>) {
+        self.0.go_on(|cursor| {
+            let next = part(cursor.raw());
+            *cursor = Cursor::from_raw(next.unwrap_or(0));
+            let mut swept = Swept::default();
+            swept.remaining = next.is_some();
+            swept
+        });
     }
 }
 

@@ -147,8 +147,8 @@ pub use cache::{
     SessionIdTooLong, SessionKey, SessionOptions, SessionRef, Sessions,
 };
 pub use map::{
-    BuildError, DefaultHashBuilder, DefaultHasher, Entry, ExpiringMap, InsertError, Inserted, Iter,
-    MapBuilder, Reason, Stats, Swept,
+    BuildError, Cursor, DefaultHashBuilder, DefaultHasher, Entry, ExpiringMap, InsertError,
+    Inserted, Iter, MapBuilder, Reason, Stats, Swept,
 };
 pub use reclaim::{Guard, pin};
 pub use time::Timestamp;

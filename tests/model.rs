@@ -7,6 +7,7 @@ mod common;
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use common::number;
 use common::pair::{Op, Pair, Seen, Setup};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -38,6 +39,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0usize..40).prop_map(Op::FlushWithin),
         2 => (1usize..8).prop_map(Op::FlushInSteps),
         1 => Just(Op::Clear),
+        2 => (0u8..4, prop::option::of(1usize..16)).prop_map(|(b, n)| Op::RemoveWhere(b, n)),
         1 => prop::option::of(0usize..90).prop_map(Op::SetMaximum),
         1 => Just(Op::Iterate),
         1 => Just(Op::NextExpiry),
@@ -67,9 +69,7 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 #[test]
 fn operation_sequences_agree_with_the_model() {
-    let sequences = std::env::var("SESSIONWHEEL_SEQUENCES")
-        .ok()
-        .map_or(3_000, |n| n.parse().expect("a number of sequences"));
+    let sequences = number("SESSIONWHEEL_SEQUENCES", 3_000) as u32;
     let seen = Seen::default();
     let mut runner = TestRunner::new(Config {
         cases: sequences,
@@ -101,6 +101,7 @@ fn operation_sequences_agree_with_the_model() {
         &seen.retimed,
         &seen.stopped_flushes,
         &seen.surplus,
+        &seen.unwanted,
     ] {
         assert_ne!(rare.load(Relaxed), 0, "{seen:?}");
     }

@@ -42,6 +42,7 @@ enum Step {
     FlushAt(Time),
     FlushWithin(u8),
     Clear,
+    RemoveWhere(u8, Option<u8>),
     SetMaximum(Option<u8>),
     Iterate,
     NextExpiry,
@@ -63,6 +64,9 @@ impl From<Step> for Op {
             Step::FlushAt(at) => Self::FlushAt(at.nanos()),
             Step::FlushWithin(budget) => Self::FlushWithin(budget.into()),
             Step::Clear => Self::Clear,
+            Step::RemoveWhere(bits, budget) => {
+                Self::RemoveWhere(bits, budget.map(|n| usize::from(n).max(1)))
+            }
             Step::SetMaximum(maximum) => Self::SetMaximum(maximum.map(usize::from)),
             Step::Iterate => Self::Iterate,
             Step::NextExpiry => Self::NextExpiry,

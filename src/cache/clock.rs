@@ -109,7 +109,7 @@ impl Clock {
     /// This is the wall clock's present reading moved by the distance from
     /// [`now`](Self::now) to `at`. It is for people and for export: if the
     /// wall clock is set, the answer for the same `at` changes, and nothing
-    /// else does.
+    /// else does. A manual clock is its own wall clock: its zero is 1970.
     ///
     /// `None` for [`Timestamp::NEVER`], and if [`SystemTime`] can't express
     /// the point.
@@ -129,12 +129,43 @@ impl Clock {
         if at == Timestamp::NEVER {
             return None;
         }
-        let (now, wall) = (self.now(), SystemTime::now());
+        let (now, wall) = self.both();
         if at >= now {
             wall.checked_add(at.saturating_since(now))
         } else {
             wall.checked_sub(now.saturating_since(at))
         }
+    }
+
+    /// The point at which the wall clock shows `wall`, if nobody sets it: the
+    /// other way round than [`to_wall`](Self::to_wall). Points before the
+    /// first [`Timestamp`] or after the last are these.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Timestamp};
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let (clock, _hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_300);
+    /// assert_eq!(clock.from_wall(wall), Timestamp::from_secs(1_300));
+    /// ```
+    #[must_use]
+    pub fn from_wall(&self, wall: SystemTime) -> Timestamp {
+        let (now, shown) = self.both();
+        match wall.duration_since(shown) {
+            Ok(ahead) => now.saturating_add(ahead),
+            Err(error) => now.saturating_sub(error.duration()),
+        }
+    }
+
+    /// The time now, by this clock and by the wall clock.
+    fn both(&self) -> (Timestamp, SystemTime) {
+        let now = self.now();
+        let wall = match self.source {
+            Source::Monotonic(_) => SystemTime::now(),
+            Source::Manual(_) => SystemTime::UNIX_EPOCH + Duration::from_nanos(now.as_nanos()),
+        };
+        (now, wall)
     }
 }
 
@@ -241,18 +272,34 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "reads the wall clock")]
     fn wall_time_keeps_distances() {
-        let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000_000_000));
+        let clock = Clock::monotonic();
         let at = clock.now();
-        for (move_to, past, future) in [
+        for (at, past, future) in [
             (at, Duration::ZERO, Duration::ZERO),
-            (at.saturating_add(TEN_YEARS), TEN_YEARS, Duration::ZERO),
-            (at.saturating_sub(TEN_YEARS), Duration::ZERO, TEN_YEARS),
+            (at.saturating_sub(TEN_YEARS), TEN_YEARS, Duration::ZERO),
+            (at.saturating_add(TEN_YEARS), Duration::ZERO, TEN_YEARS),
         ] {
-            hand.set(move_to);
-            let before = SystemTime::now() - past + future;
+            // The coarse clock may be late by a tick, and this thread at any time.
+            let late = Duration::from_secs(5);
             let wall = clock.to_wall(at).unwrap();
-            let after = SystemTime::now() - past + future;
-            assert!(before <= wall && wall <= after);
+            let expected = SystemTime::now() - past + future;
+            assert!(wall <= expected && expected <= wall + late);
+            let back = clock.from_wall(wall);
+            assert!(at.saturating_since(back) <= late && back.saturating_since(at) <= late);
+        }
+    }
+
+    #[test]
+    fn a_manual_clock_is_its_own_wall_clock() {
+        let (clock, hand) = Clock::manual(Timestamp::ZERO);
+        let seconds = |n| SystemTime::UNIX_EPOCH + Duration::from_secs(n);
+        for at in [0, 1, 1_000_000_000].map(Timestamp::from_secs) {
+            hand.set(at);
+            assert_eq!(clock.to_wall(Timestamp::from_secs(77)), Some(seconds(77)));
+            assert_eq!(clock.from_wall(seconds(77)), Timestamp::from_secs(77));
+            let before_all = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+            assert_eq!(clock.from_wall(before_all), Timestamp::ZERO);
+            assert_eq!(clock.from_wall(seconds(1 << 40)), Timestamp::NEVER);
         }
     }
 

@@ -124,13 +124,18 @@ impl Contexts {
     /// Makes all sessions of `context` that are cached now invisible. `false`
     /// if it was at its last generation: going round would bring back sessions
     /// of the first.
-    #[cfg(test)]
     pub(super) fn raise(&self, context: Context) -> bool {
         let cell = self.generations.get_or_alloc(context.0);
         cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |generation| {
             generation.checked_add(1)
         })
         .is_ok()
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_generation(&self, context: Context, generation: u32) {
+        let cell = self.generations.get_or_alloc(context.0);
+        cell.store(generation, Ordering::Relaxed);
     }
 }
 

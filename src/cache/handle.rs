@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::context::{Context, Contexts, ContextsExhausted};
 use super::id::SessionKey;
 use super::options::SessionOptions;
+use super::purge::Purges;
 use super::session::Session;
 use super::view::SessionRef;
 use crate::sync::Arc;
@@ -57,6 +58,7 @@ pub(super) struct Inner<V: Send + Sync + 'static> {
     pub(super) clock: Clock,
     pub(super) timeout: Duration,
     pub(super) contexts: Contexts,
+    pub(super) purges: Purges,
 }
 
 impl<V: Send + Sync + 'static> SessionCache<V> {
@@ -77,6 +79,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
                 clock,
                 timeout,
                 contexts: Contexts::new(),
+                purges: Purges::default(),
             }),
         }
     }
@@ -276,7 +279,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 impl<V: Send + Sync + 'static> Inner<V> {
     /// Whether `session`, found under `key`, is visible.
     #[inline]
-    fn admits(&self, key: &SessionKey, session: &Session<V>) -> bool {
+    pub(super) fn admits(&self, key: &SessionKey, session: &Session<V>) -> bool {
         session.is_current(key.context(), &self.contexts)
     }
 

@@ -21,6 +21,15 @@
 //! that leads past the end of the clock, such as [`Duration::MAX`], never
 //! ends: such a session leaves by eviction or removal only.
 //!
+//! # Invalidation
+//!
+//! [`purge`](SessionCache::purge) makes all sessions of a context unusable at
+//! once, however many they are: it raises a number that each lookup compares
+//! with the one its session was inserted with. Their memory goes with the
+//! flushes that follow, all of it or within their budgets.
+//! [`purge_where`](SessionCache::purge_where) asks about each session,
+//! [`clear`](SessionCache::clear) about none.
+//!
 //! # Concurrency
 //!
 //! A [`SessionCache`] is a handle; clones are the same cache, and every
@@ -43,6 +52,7 @@ mod handle;
 mod id;
 pub(crate) mod monotonic;
 mod options;
+pub(crate) mod purge;
 mod session;
 mod upkeep;
 mod view;

@@ -17,7 +17,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// The manual page of OpenSSL's `SSL_CTX_flush_sessions` makes the same
     /// promise for the time it is given; for a time other than now, see
-    /// [`flush_at`](Self::flush_at).
+    /// [`flush_at`](Self::flush_at) and [`flush_sessions`](Self::flush_sessions).
+    ///
+    /// Sessions that were [purged](Self::purge) before it began go as well.
     ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
@@ -37,16 +39,21 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn flush(&self) -> Swept {
-        self.inner.map.flush(self.now())
+        self.flush_at(self.now())
     }
 
     /// Like [`flush`](Self::flush), but looks at no more than about `budget`
     /// sessions, and drops no more than that.
     ///
     /// [`Swept::remaining`] says whether something is left; the next call goes
-    /// on where this one ended.
+    /// on where this one ended. What was [purged](Self::purge) comes after what has expired.
     pub fn flush_within(&self, budget: usize) -> Swept {
-        self.inner.map.flush_within(self.now(), budget)
+        let mut swept = self.inner.map.flush_within(self.now(), budget);
+        let purged = self
+            .inner
+            .remove_purged_within(budget.saturating_sub(swept.visited));
+        swept.add(purged);
+        swept
     }
 
     /// Removes all sessions whose deadline lies before `at`, strictly: one
@@ -57,7 +64,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// past leaves some that have expired. [`Timestamp::NEVER`] removes all
     /// but those that never expire; [`clear`](Self::clear) removes these too.
     pub fn flush_at(&self, at: Timestamp) -> Swept {
-        self.inner.map.flush(at)
+        let mut swept = self.inner.map.flush(at);
+        swept.removed += self.inner.remove_purged();
+        swept
     }
 
     /// Removes all sessions, expired or not, and says how many.

@@ -1,29 +1,22 @@
-//! Flush, clear, reclaim: removals by the batch.
+//! Flush and reclaim: what has expired leaves, and what has left is dropped.
 //!
 //! Ground rules:
 //! - A flush never waits for anyone but helpers of its own that have begun a shard.
-//! - Within a batch: mark all, return their permits, unlink and retire all, tell the listener,
-//!   and only then let go of the guard.
 //! - Values are dropped while no guard of the flush's own is held: their destructors are strangers'.
 //! - What flushes remove goes by the *flushed* lane and is dropped by flushes.
 
+use super::batch::Batch;
 use super::core::Core;
-use super::notify::Event;
 use super::shard::Shard;
-use super::types::{Reason, Swept};
+use super::types::Swept;
 use crate::inside::Inside;
 use crate::prefetch::prefetch;
-use crate::reclaim::{self, Guard};
-use crate::slab::{Chain, Deadline, Moment, Origin, Slab, SlotNumber};
+use crate::reclaim;
+use crate::slab::{Moment, Origin};
 use crate::sync::atomic::Ordering;
 use crate::sync::yield_now;
-use crate::table::Table;
 use crate::time::Timestamp;
 use crate::wheel::{Look, Next};
-
-/// Entries removed between two refreshes of the guard: large enough that a refresh and a deferred
-/// closure weigh nothing, small enough that the epoch is never held back for long.
-const BATCH: usize = 64;
 
 /// So often in a row a flush tries to drop what it removed without getting anywhere. Other threads
 /// are pinned for the length of one operation, unless they hold a guard, or were descheduled.
@@ -111,7 +104,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 
     /// Drops what flushes have removed and is ripe, `most` at the most, without trying for more.
-    fn drop_some(&self, first: usize, most: u64) {
+    pub(super) fn drop_some(&self, first: usize, most: u64) {
         let guard = reclaim::pin();
         for shard in &self.shards {
             shard.slab.seal(Origin::Flushed, &guard);
@@ -171,26 +164,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         }
     }
 
-    pub(super) fn clear(&self) -> usize {
-        let mut cleared = 0;
-        for index in 0..self.shards.len() {
-            let shard = &self.shards[index];
-            let mut guard = reclaim::pin();
-            let mut batch = Batch::new(self, index, &mut guard, u64::MAX);
-            for number in 1..=shard.slab.high_water() {
-                batch.clear(number);
-            }
-            batch.settle();
-            cleared += batch.removed;
-        }
-        let all: Vec<usize> = (0..self.shards.len()).collect();
-        self.drop_garbage(&all, Origin::Flushed);
-        cleared
-    }
-
     /// Drives the epoch and drops what is ripe until as much has been dropped as was waiting, or
     /// nothing moves. What others retire meanwhile is not waited for.
-    fn drop_garbage(&self, shards: &[usize], origin: Origin) {
+    pub(super) fn drop_garbage(&self, shards: &[usize], origin: Origin) {
         let slab = |index: usize| &self.shards[index].slab;
         let goals: Vec<u64> = shards.iter().map(|&i| slab(i).retired(origin)).collect();
         let left = || -> u64 {
@@ -248,141 +224,5 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             }
         };
         self.shards.iter().filter_map(|shard| next(shard)).min()
-    }
-}
-
-/// Entries this thread has marked in one shard and not finished with. Finishes when dropped.
-struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
-    core: &'m Core<K, V>,
-    index: usize,
-    shard: &'m Shard<K, V>,
-    guard: &'m mut Guard,
-    marked: Vec<Event>,
-    removed: usize,
-    /// How many entries it may drop.
-    drops: u64,
-    /// The earliest deadline of those that stay in the due set; never if nobody does.
-    stay_until: Deadline,
-}
-
-impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
-    fn new(core: &'m Core<K, V>, index: usize, guard: &'m mut Guard, drops: u64) -> Self {
-        Self {
-            core,
-            index,
-            shard: &core.shards[index],
-            guard,
-            marked: Vec::new(),
-            removed: 0,
-            drops,
-            stay_until: Deadline::NEVER,
-        }
-    }
-
-    /// Looks at a slot that a hint names, and removes its entry if that has expired.
-    fn look(&mut self, number: SlotNumber, at: Moment) -> Look {
-        let shard = self.shard;
-        let Some(slot) = shard.live(number) else {
-            // Removed, or not published yet: then its inserter hints it when it has.
-            return Look::Finished;
-        };
-        loop {
-            let deadline = slot.deadline();
-            if !deadline.has_passed(at) {
-                let look = shard.rehint(number, deadline, self.guard);
-                if look == Look::Stay {
-                    self.stay_until = self.stay_until.min(deadline);
-                }
-                return look;
-            }
-            if deadline == Deadline::EVICTED {
-                // Gone for everybody. Who sentenced it wants its permit, and would have to evict
-                // another if it found the entry marked and the permit not returned yet.
-                return Look::Finished;
-            }
-            let sentenced = deadline == Deadline::EXPIRED
-                || slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();
-            if !sentenced {
-                // Re-timed in between.
-                continue;
-            }
-            step!("sweep: has sentenced");
-            if Table::mark(slot) {
-                step!("sweep: has marked");
-                self.push(number, Reason::Expired);
-            }
-            return Look::Finished;
-        }
-    }
-
-    /// Removes the entry of a slot if there is one.
-    fn clear(&mut self, number: SlotNumber) {
-        if let Some(slot) = self.shard.live(number) {
-            if Table::mark(slot) {
-                // Closes the word, and sends it by the flushed lane.
-                while slot
-                    .change_deadline(slot.deadline(), Deadline::EXPIRED)
-                    .is_err()
-                {}
-                self.push(number, Reason::Cleared);
-            }
-        }
-    }
-
-    fn push(&mut self, slot: SlotNumber, reason: Reason) {
-        let shard = self.index as u32;
-        if self.marked.is_empty() {
-            self.marked.reserve_exact(BATCH);
-        }
-        self.marked.push(Event {
-            shard,
-            slot,
-            reason,
-        });
-        self.removed += 1;
-        if self.marked.len() == BATCH {
-            self.settle();
-        }
-    }
-
-    fn settle(&mut self) {
-        if self.marked.is_empty() {
-            return;
-        }
-        let shard = self.shard;
-        self.core.permits.give(self.index, self.marked.len() as u64);
-        step!("sweep: has returned its permits");
-        for event in &self.marked {
-            shard.table.prefetch(shard.slab.slot(event.slot).hash());
-        }
-        let mut chain = Chain::default();
-        for event in &self.marked {
-            shard.withdraw(event.slot);
-            let hash = shard.slab.slot(event.slot).hash();
-            shard.table.clean(&shard.slab, hash, |number| {
-                match Slab::origin(shard.slab.slot(number)) {
-                    Origin::Flushed => chain.push(&shard.slab, number),
-                    Origin::Single => shard.slab.retire(number, self.guard),
-                }
-            });
-        }
-        // All for one reason: a batch belongs to a flush or to a clear.
-        let reason = self.marked[0].reason;
-        shard.counters.removed(reason, self.marked.len() as u64);
-        step!("sweep: has unlinked");
-        shard.slab.retire_chain(chain, self.guard);
-        step!("sweep: has retired");
-        self.core.deliver(&self.marked, self.guard);
-        step!("sweep: has told the listener");
-        self.marked.clear();
-        let drops = &mut self.drops;
-        self.guard
-            .refresh_after(|| *drops -= shard.slab.recycle(Origin::Flushed, *drops));
-    }
-}
-
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Drop for Batch<'_, K, V> {
-    fn drop(&mut self) {
-        self.settle();
     }
 }

@@ -3,6 +3,7 @@
 //! The public type is thin: it hashes, pins and documents. The work is in [`core`] and the files
 //! named after what they do.
 
+mod batch;
 mod builder;
 mod core;
 mod evict;
@@ -13,6 +14,7 @@ mod iter;
 mod notify;
 pub(crate) mod parallel;
 pub(crate) mod permits;
+mod purge;
 mod read;
 mod shard;
 mod stats;
@@ -21,6 +23,7 @@ mod types;
 pub use builder::MapBuilder;
 pub use hash::{DefaultHashBuilder, DefaultHasher};
 pub use iter::Iter;
+pub use purge::Cursor;
 pub use stats::Stats;
 pub use types::{BuildError, Entry, InsertError, Inserted, Reason, Swept};
 
@@ -149,6 +152,61 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// meanwhile may stay.
     pub fn clear(&self) -> usize {
         self.core.clear()
+    }
+
+    /// Removes all entries that `unwanted` says yes to, expired or not, and says how many.
+    ///
+    /// One that is there all the while, its insert having returned, is asked about once, and gone afterwards if
+    /// it is unwanted; one that is inserted, replaced or removed meanwhile may be asked about or not.
+    /// Lookups and inserts go on. It looks at all slots, one after the other; in parts:
+    /// [`remove_where_within`](Self::remove_where_within).
+    ///
+    /// # Panics
+    /// If `unwanted` does; what it had said yes to before is gone then.
+    ///
+    /// ```
+    /// # use sessionwheel::{ExpiringMap, Timestamp};
+    /// let map: ExpiringMap<u64, &str> = ExpiringMap::builder().build()?;
+    /// for (id, tenant) in [(1, "a"), (2, "b"), (3, "a")] {
+    ///     map.insert(id, tenant, Timestamp::NEVER, Timestamp::ZERO).unwrap();
+    /// }
+    /// assert_eq!(map.remove_where(|_, tenant| *tenant == "a"), 2);
+    /// assert_eq!(map.len(), 1);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn remove_where(&self, unwanted: impl FnMut(&K, &V) -> bool) -> usize {
+        self.core.remove_all(Reason::Removed, unwanted)
+    }
+
+    /// The same in parts: looks at no more than `budget` slots, from where the cursor stands, and moves it.
+    ///
+    /// [`Swept::remaining`] says that there are more; if there are not, the cursor is back where it was at the
+    /// beginning. What [`remove_where`](Self::remove_where) promises holds for what was there from
+    /// the first part to the last. No more than `budget` entries are dropped.
+    ///
+    /// # Panics
+    /// As for [`remove_where`](Self::remove_where).
+    ///
+    /// ```
+    /// # use sessionwheel::{Cursor, ExpiringMap, Timestamp};
+    /// let map: ExpiringMap<u64, u64> = ExpiringMap::builder().build()?;
+    /// for id in 0..100 {
+    ///     map.insert(id, id, Timestamp::NEVER, Timestamp::ZERO).unwrap();
+    /// }
+    /// let mut cursor = Cursor::default();
+    /// while map.remove_where_within(&mut cursor, 10, |id, _| id % 2 == 0).remaining {
+    ///     // handshakes ...
+    /// }
+    /// assert_eq!(map.len(), 50);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn remove_where_within(
+        &self,
+        cursor: &mut Cursor,
+        budget: usize,
+        unwanted: impl FnMut(&K, &V) -> bool,
+    ) -> Swept {
+        self.core.remove_within(cursor, budget, unwanted)
     }
 
     /// The earliest time at which a [`flush`](Self::flush) may have something to do: never later

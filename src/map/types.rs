@@ -13,7 +13,7 @@ pub enum Reason {
     Expired,
     /// It had to make room: the map was at its maximum, or the maximum was lowered.
     Evicted,
-    /// [`remove`](crate::ExpiringMap::remove).
+    /// [`remove`](crate::ExpiringMap::remove), or [`remove_where`](crate::ExpiringMap::remove_where).
     Removed,
     /// [`take`](crate::ExpiringMap::take).
     Taken,
@@ -105,7 +105,7 @@ impl<K, V> std::error::Error for InsertError<K, V> {}
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Swept {
-    /// Entries this call removed because they had expired.
+    /// Entries this call removed.
     pub removed: usize,
     /// Slots this call looked at, and parts of ticks it opened (of some dozen slots, or pages of bits): what its budget counts.
     pub visited: usize,

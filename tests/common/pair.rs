@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use sessionwheel::{ExpiringMap, InsertError, Reason, Timestamp};
+use sessionwheel::{Cursor, ExpiringMap, InsertError, Reason, Timestamp};
 
 use super::Counted;
 
@@ -25,6 +25,8 @@ pub enum Op {
     /// Bounded flushes of this budget until nothing remains.
     FlushInSteps(usize),
     Clear,
+    /// Keys of which the lower bits are these; within this budget at a time, or at once.
+    RemoveWhere(u8, Option<usize>),
     SetMaximum(Option<usize>),
     Iterate,
     NextExpiry,
@@ -51,6 +53,7 @@ pub struct Seen {
     pub retimed: AtomicU64,
     pub stopped_flushes: AtomicU64,
     pub surplus: AtomicU64,
+    pub unwanted: AtomicU64,
 }
 
 /// A map and its model, which must agree after each operation.
@@ -108,6 +111,23 @@ impl Pair {
 
     fn at(&self) -> Timestamp {
         Timestamp::from_nanos(self.now)
+    }
+
+    /// Parts of a removal until nothing remains; how many have left.
+    fn remove_in_steps(&self, budget: usize, unwanted: impl Fn(&u8) -> bool) -> usize {
+        let mut cursor = Cursor::default();
+        let mut removed = 0;
+        loop {
+            let part = |key: &u8, _: &Counted| unwanted(key);
+            let swept = self.map.remove_where_within(&mut cursor, budget, part);
+            assert!(swept.removed <= swept.visited && swept.visited <= budget);
+            removed += swept.removed;
+            if !swept.remaining {
+                assert_eq!(cursor, Cursor::default(), "at the beginning again");
+                return removed;
+            }
+            assert_eq!(swept.visited, budget, "there is more to look at");
+        }
     }
 
     /// Takes the events of the last call out of the model; each must name what was there.
@@ -299,6 +319,17 @@ impl Pair {
                 let left = self.settle(|_, _, reason| reason == Reason::Cleared);
                 assert_eq!(left, all);
             }
+            Op::RemoveWhere(bits, budget) => {
+                let unwanted = |key: &u8| key % 4 == bits % 4;
+                let all = self.model.keys().filter(|key| unwanted(key)).count();
+                let removed = match budget {
+                    None => self.map.remove_where(|key, _| unwanted(key)),
+                    Some(budget) => self.remove_in_steps(budget, unwanted),
+                };
+                let left = self.settle(|k, _, why| unwanted(&k) && why == Reason::Removed);
+                assert_eq!((removed, left), (all, all));
+                seen.unwanted.fetch_add(all as u64, Relaxed);
+            }
             Op::SetMaximum(maximum) => {
                 self.map.set_maximum(maximum);
                 self.maximum = maximum;
@@ -344,7 +375,7 @@ impl Pair {
                 self.map.reclaim();
             }
         }
-        assert_eq!(self.map.len(), self.model.len());
+        assert_eq!(self.map.len(), self.model.len(), "so many are there");
     }
 
     /// Drops the map: every value must have been dropped once then.

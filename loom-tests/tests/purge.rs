@@ -1,0 +1,73 @@
+//! Purges against those who take out what was purged, in parts of a pass that they share.
+#![cfg(loom)]
+
+use std::sync::Arc;
+
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use loom::thread;
+use sessionwheel::internals::Purges;
+use sessionwheel_loom_tests::check;
+
+/// A generation, and the last one by which each of two slots was looked at.
+#[derive(Default)]
+struct Model {
+    purges: Purges,
+    generation: AtomicU64,
+    looked: [AtomicU64; 2],
+}
+
+impl Model {
+    fn purge(&self) {
+        self.generation.fetch_add(1, Relaxed);
+        self.purges.ask();
+    }
+
+    /// As a flush with a budget of one slot.
+    fn flush(&self) {
+        self.purges.go_on(|slot| {
+            let generation = self.generation.load(Relaxed);
+            self.looked[slot as usize].fetch_max(generation, Relaxed);
+            (slot == 0).then_some(1)
+        });
+    }
+}
+
+/// At stake: a pass that began before a purge, or a part of one that did not see it, is taken for what the
+/// purge needs. Then sessions that nobody can find stay until they expire.
+#[test]
+fn purge_against_flushes() {
+    check("purge_against_flushes", 2, || {
+        let model = Arc::new(Model::default());
+        model.purge();
+        let others: [fn(&Model); 2] = [
+            |model| {
+                model.purge();
+                model.flush();
+            },
+            |model| {
+                model.flush();
+                model.flush();
+            },
+        ];
+        let others = others.map(|other| {
+            let model = Arc::clone(&model);
+            thread::spawn(move || other(&model))
+        });
+        model.flush();
+        for other in others {
+            other.join().unwrap();
+        }
+        // At the most the rest of one pass, and another one.
+        for _ in 0..4 {
+            model.flush();
+        }
+        assert!(!model.purges.are_pending(), "no end of it");
+        for looked in &model.looked {
+            assert_eq!(
+                looked.load(Relaxed),
+                2,
+                "not looked at since the last purge"
+            );
+        }
+    });
+}

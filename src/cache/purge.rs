@@ -1,0 +1,281 @@
+//! [`SessionCache`]: sessions that are to be resumed no more, by context or by what they are.
+//!
+//! A purge raises a number, and lookups compare it. What it has made invisible is still cached: whoever
+//! flushes afterwards takes it out, all of it or within a budget.
+//!
+//! # Ground rules
+//!
+//! - A purge raises the generation of its context, *then* counts itself as asked for. Who reads that count
+//!   sees the generation.
+//! - A *pass* goes through all slots once. It is for the purges asked for when it began, and when it is
+//!   through, those are done. Passes within a budget are one pass, whoever carries it on: the
+//!   place in it moves on from where a part began only after that part.
+
+use std::time::{Duration, SystemTime};
+
+use super::context::Context;
+use super::handle::{Inner, SessionCache};
+use super::id::SessionKey;
+use super::session::Session;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Cursor, Swept};
+
+/// A pass in parts: in which slot it is, and the lower bits of its number above that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place(u64);
+
+impl Place {
+    const NUMBER: u64 = u64::MAX << Cursor::BITS;
+
+    fn new(pass: u64, cursor: Cursor) -> Self {
+        Self(pass << Cursor::BITS | cursor.raw())
+    }
+
+    fn cursor(self) -> Cursor {
+        Cursor::from_raw(self.0 & !Self::NUMBER)
+    }
+
+    /// The number of its pass, the last one that is not after `asked`: passes are never so far behind that
+    /// the lower bits have gone round.
+    fn pass(self, asked: u64) -> u64 {
+        let lower = u64::MAX >> Cursor::BITS;
+        asked - (asked.wrapping_sub(self.0 >> Cursor::BITS) & lower)
+    }
+}
+
+/// The purges of one cache whose sessions may still be there.
+#[derive(Default)]
+pub(crate) struct Purges {
+    /// So many were asked for.
+    asked: AtomicU64,
+    /// Those up to this one are done.
+    done: AtomicU64,
+    /// Where a pass in parts is.
+    place: AtomicU64,
+}
+
+impl Purges {
+    pub(crate) fn ask(&self) {
+        // Release: partner of the Acquire in `pending`; whoever makes a pass for this sees the
+        // generation that was raised.
+        self.asked.fetch_add(1, Ordering::Release);
+    }
+
+    /// Up to which purge a pass has to be made, if there are any to be done.
+    #[inline]
+    pub(crate) fn pending(&self) -> Option<u64> {
+        let asked = self.asked.load(Ordering::Acquire);
+        // Relaxed: who misses that they are done makes a pass for nothing.
+        (self.done.load(Ordering::Relaxed) < asked).then_some(asked)
+    }
+
+    fn finish(&self, pass: u64) {
+        self.done.fetch_max(pass, Ordering::Relaxed);
+    }
+
+    /// A part of the pass that is under way, or the first of one: what `part` does from the cursor on.
+    pub(crate) fn go_on(&self, part: impl FnOnce(&mut Cursor) -> Swept) -> Swept {
+        // Acquire, here and in `step`: partner of the Release there. Who goes on with a pass sees what it is
+        // for, and that it was asked for.
+        let mut before = Place(self.place.load(Ordering::Acquire));
+        let Some(asked) = self.pending() else {
+            return Swept::default();
+        };
+        let mut pass = before.pass(asked);
+        if pass <= self.done.load(Ordering::Relaxed) {
+            // Nobody is under way.
+            let begin = Place::new(asked, Cursor::default());
+            before = self.step(before, begin).map_or_else(Place, |_| begin);
+            pass = before.pass(self.asked.load(Ordering::Relaxed));
+        }
+        let mut cursor = before.cursor();
+        let swept = part(&mut cursor);
+        if swept.remaining {
+            // If somebody else has moved it, it is at least as far.
+            let _ = self.step(before, Place::new(pass, cursor));
+            return swept;
+        }
+        self.finish(pass);
+        Swept {
+            remaining: self.pending().is_some(),
+            ..swept
+        }
+    }
+
+    fn step(&self, from: Place, to: Place) -> Result<u64, u64> {
+        self.place
+            .compare_exchange(from.0, to.0, Ordering::Release, Ordering::Acquire)
+    }
+}
+
+impl<V: Send + Sync + 'static> Inner<V> {
+    fn is_stale(&self, key: &SessionKey, session: &Session<V>) -> bool {
+        !session.is_current(key.context(), &self.contexts)
+    }
+
+    /// Removes all that was purged before this call.
+    pub(super) fn remove_purged(&self) -> usize {
+        let Some(asked) = self.purges.pending() else {
+            return 0;
+        };
+        let removed = self
+            .map
+            .remove_where(|key, session| self.is_stale(key, session));
+        self.purges.finish(asked);
+        removed
+    }
+
+    /// A part of that.
+    pub(super) fn remove_purged_within(&self, budget: usize) -> Swept {
+        self.purges.go_on(|cursor| {
+            let stale = |key: &SessionKey, session: &Session<V>| self.is_stale(key, session);
+            self.map.remove_where_within(cursor, budget, stale)
+        })
+    }
+}
+
+impl<V: Send + Sync + 'static> SessionCache<V> {
+    /// Makes all sessions of `context` unusable at once, for example because its configuration has
+    /// changed or its ticket keys may be known to others.
+    ///
+    /// Whatever lookup, take or re-timing begins after this returns finds none of the sessions whose
+    /// insertion had returned before it was called, however many those are: it costs two atomic operations.
+    /// Later insertions into the context are as ever; one that is under way may be purged or not.
+    ///
+    /// The sessions are still counted by [`len`](Self::len), and leave with the next
+    /// [`flush`](Self::flush), or step by step with [`flush_within`](Self::flush_within), as
+    /// [`Removed`](crate::Reason::Removed). One whose insertion was under way may leave only when it
+    /// expires.
+    ///
+    /// OpenSSL has nothing like it: `SSL_CTX_set_session_id_context` given another context leaves the
+    /// old sessions where they are.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// let tenant = cache.context().unwrap();
+    /// let theirs = SessionKey::new(tenant, SessionId::from([1; 32]));
+    /// let other = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(theirs, ()).unwrap();
+    /// cache.insert(other, ()).unwrap();
+    ///
+    /// cache.purge(tenant);
+    /// assert!(!cache.contains(&theirs));
+    /// assert!(cache.contains(&other));
+    ///
+    /// assert_eq!(cache.flush().removed, 1);
+    /// assert_eq!(cache.len(), 1);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn purge(&self, context: Context) {
+        let inner = &*self.inner;
+        if inner.contexts.raise(context) {
+            inner.purges.ask();
+        } else {
+            // Its generations are used up, after four billion purges: now they go one by one.
+            inner.map.remove_where(|key, _| key.context() == context);
+        }
+    }
+
+    /// Removes all sessions that `unwanted` says yes to, expired or not, and says how many.
+    ///
+    /// A session that is cached all the while is asked about once, unless it was purged; one that
+    /// is inserted meanwhile may be asked about or not. Lookups and insertions go on.
+    ///
+    /// OpenSSL's way to do this is to lock the context and to walk over `SSL_CTX_sessions`.
+    ///
+    /// # Panics
+    ///
+    /// If `unwanted` does; what it had said yes to before is gone then.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// for (n, user) in [(1, "alice"), (2, "bob")] {
+    ///     let key = SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    ///     cache.insert(key, user).unwrap();
+    /// }
+    /// assert_eq!(cache.purge_where(|_, user| *user == "bob"), 1);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn purge_where(&self, mut unwanted: impl FnMut(&SessionKey, &V) -> bool) -> usize {
+        let inner = &*self.inner;
+        inner.map.remove_where(|key, session| {
+            inner.admits(key, session) && unwanted(key, session.value())
+        })
+    }
+
+    /// The same in parts: looks at no more than `budget` places for sessions, from where the cursor stands,
+    /// and moves it. [`Swept::remaining`] says that there are more.
+    ///
+    /// # Panics
+    ///
+    /// As for [`purge_where`](Self::purge_where).
+    ///
+    /// ```
+    /// use sessionwheel::{Context, Cursor, SessionCache, SessionId, SessionKey};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// for n in 0..100 {
+    ///     let key = SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    ///     cache.insert(key, n).unwrap();
+    /// }
+    /// let mut cursor = Cursor::default();
+    /// while cache.purge_where_within(&mut cursor, 10, |_, n| n % 2 == 0).remaining {
+    ///     // handshakes ...
+    /// }
+    /// assert_eq!(cache.len(), 50);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn purge_where_within(
+        &self,
+        cursor: &mut Cursor,
+        budget: usize,
+        mut unwanted: impl FnMut(&SessionKey, &V) -> bool,
+    ) -> Swept {
+        let inner = &*self.inner;
+        let unwanted = |key: &SessionKey, session: &Session<V>| {
+            inner.admits(key, session) && unwanted(key, session.value())
+        };
+        inner.map.remove_where_within(cursor, budget, unwanted)
+    }
+
+    /// OpenSSL's `SSL_CTX_flush_sessions(ctx, tm)`, as its manual page has it: 0 removes all sessions,
+    /// another `tm` those that have expired at that time, in seconds since 1970, strictly: one whose
+    /// time is up at `tm` exactly stays. How many were removed.
+    ///
+    /// A negative `tm` removes nothing. (So it is in OpenSSL up to 3.1; from 3.2 on it removes everything,
+    /// since the time is taken for an unsigned one.)
+    ///
+    /// Sessions live by the cache's own clock, which nobody sets. `tm` is translated by
+    /// [`Clock::from_wall`](super::Clock::from_wall) when this is called.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
+    ///
+    /// let (clock, _hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(key, ()).unwrap();
+    ///
+    /// assert_eq!(cache.flush_sessions(1_300), 0);
+    /// assert_eq!(cache.flush_sessions(1_301), 1);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn flush_sessions(&self, tm: i64) -> usize {
+        match u64::try_from(tm) {
+            Err(_) => 0,
+            Ok(0) => self.clear(),
+            Ok(seconds) => {
+                let wall = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+                let at = wall.map_or(crate::Timestamp::NEVER, |wall| self.clock().from_wall(wall));
+                self.flush_at(at).removed
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

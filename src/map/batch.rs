@@ -1,0 +1,174 @@
+//! Removals by the batch.
+//!
+//! Ground rules:
+//! - Within a batch: mark all, return their permits, unlink and retire all, tell the listener,
+//!   and only then let go of the guard.
+//! - What a batch removes goes by the *flushed* lane and is dropped by flushes.
+
+use super::core::Core;
+use super::notify::Event;
+use super::shard::Shard;
+use super::types::Reason;
+use crate::reclaim::Guard;
+use crate::slab::{Chain, Deadline, Moment, Origin, Slab, SlotNumber};
+use crate::table::Table;
+use crate::wheel::Look;
+
+/// Entries removed between two refreshes of the guard: large enough that a refresh and a deferred
+/// closure weigh nothing, small enough that the epoch is never held back for long.
+const BATCH: usize = 64;
+
+/// Entries this thread has marked in one shard and not finished with. Finishes when dropped.
+pub(super) struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    core: &'m Core<K, V>,
+    index: usize,
+    shard: &'m Shard<K, V>,
+    guard: &'m mut Guard,
+    marked: Vec<Event>,
+    pub(super) removed: usize,
+    /// How many entries it may drop.
+    pub(super) drops: u64,
+    /// The earliest deadline of those that stay in the due set; never if nobody does.
+    pub(super) stay_until: Deadline,
+}
+
+impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
+    pub(super) fn new(
+        core: &'m Core<K, V>,
+        index: usize,
+        guard: &'m mut Guard,
+        drops: u64,
+    ) -> Self {
+        Self {
+            core,
+            index,
+            shard: &core.shards[index],
+            guard,
+            marked: Vec::new(),
+            removed: 0,
+            drops,
+            stay_until: Deadline::NEVER,
+        }
+    }
+
+    /// Looks at a slot that a hint names, and removes its entry if that has expired.
+    pub(super) fn look(&mut self, number: SlotNumber, at: Moment) -> Look {
+        let shard = self.shard;
+        let Some(slot) = shard.live(number) else {
+            // Removed, or not published yet: then its inserter hints it when it has.
+            return Look::Finished;
+        };
+        loop {
+            let deadline = slot.deadline();
+            if !deadline.has_passed(at) {
+                let look = shard.rehint(number, deadline, self.guard);
+                if look == Look::Stay {
+                    self.stay_until = self.stay_until.min(deadline);
+                }
+                return look;
+            }
+            if deadline == Deadline::EVICTED {
+                // Gone for everybody. Who sentenced it wants its permit, and would have to evict
+                // another if it found the entry marked and the permit not returned yet.
+                return Look::Finished;
+            }
+            let sentenced = deadline == Deadline::EXPIRED
+                || slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();
+            if !sentenced {
+                // Re-timed in between.
+                continue;
+            }
+            step!("sweep: has sentenced");
+            if Table::mark(slot) {
+                step!("sweep: has marked");
+                self.push(number, Reason::Expired);
+            }
+            return Look::Finished;
+        }
+    }
+
+    /// Removes the entry of a slot if there is one, and it is unwanted.
+    pub(super) fn remove(
+        &mut self,
+        number: SlotNumber,
+        reason: Reason,
+        unwanted: &mut impl FnMut(&K, &V) -> bool,
+    ) {
+        let Some(slot) = self.shard.live(number) else {
+            return;
+        };
+        // SAFETY: seen live under the guard.
+        let wanted = !unsafe { slot.with_body(&mut *unwanted) };
+        if !wanted && Table::mark(slot) {
+            // Closes the word, and sends it by the flushed lane.
+            while slot
+                .change_deadline(slot.deadline(), Deadline::EXPIRED)
+                .is_err()
+            {}
+            self.push(number, reason);
+        }
+    }
+
+    /// Lets the epoch go on. Nothing is held but what is marked.
+    pub(super) fn refresh(&mut self) {
+        self.settle();
+        self.guard.refresh();
+    }
+
+    fn push(&mut self, slot: SlotNumber, reason: Reason) {
+        let shard = self.index as u32;
+        if self.marked.is_empty() {
+            self.marked.reserve_exact(BATCH);
+        }
+        self.marked.push(Event {
+            shard,
+            slot,
+            reason,
+        });
+        self.removed += 1;
+        if self.marked.len() == BATCH {
+            self.settle();
+        }
+    }
+
+    pub(super) fn settle(&mut self) {
+        if self.marked.is_empty() {
+            return;
+        }
+        let shard = self.shard;
+        self.core.permits.give(self.index, self.marked.len() as u64);
+        step!("sweep: has returned its permits");
+        for event in &self.marked {
+            shard.table.prefetch(shard.slab.slot(event.slot).hash());
+        }
+        let mut chain = Chain::default();
+        for event in &self.marked {
+            shard.withdraw(event.slot);
+            let hash = shard.slab.slot(event.slot).hash();
+            shard.table.clean(&shard.slab, hash, |number| {
+                match Slab::origin(shard.slab.slot(number)) {
+                    Origin::Flushed => chain.push(&shard.slab, number),
+                    Origin::Single => shard.slab.retire(number, self.guard),
+                }
+            });
+        }
+        // All for one reason: a batch belongs to a flush, or to a removal of another kind.
+        let reason = self.marked[0].reason;
+        shard.counters.removed(reason, self.marked.len() as u64);
+        step!("sweep: has unlinked");
+        shard.slab.retire_chain(chain, self.guard);
+        step!("sweep: has retired");
+        self.core.deliver(&self.marked, self.guard);
+        step!("sweep: has told the listener");
+        self.marked.clear();
+        let drops = &mut self.drops;
+        self.guard
+            .refresh_after(|| *drops -= shard.slab.recycle(Origin::Flushed, *drops));
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Drop for Batch<'_, K, V> {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
