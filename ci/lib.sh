@@ -95,6 +95,24 @@ toolchain() {
     done
 }
 
+# sanitizing NAME [COMPONENT...]: from now on for this sanitizer, on nightly; HOST is what is built for.
+sanitizing() {
+    local sanitizer=$1
+    shift
+    toolchain nightly "$@"
+    HOST=$(rustc +nightly --version --verbose | sed -n 's/^host: //p')
+    [[ $HOST == x86_64-unknown-linux-gnu ]] || skip "not tried on $HOST"
+    export RUSTFLAGS="-Zsanitizer=$sanitizer"
+}
+
+# interpreting [SEEDS]: from now on for Miri. What crossbeam-epoch makes of pointers are integers, and
+# what waits in its bags at the end was never to be freed.
+interpreting() {
+    toolchain nightly miri rust-src
+    export MIRIFLAGS="-Zmiri-tree-borrows -Zmiri-permissive-provenance -Zmiri-ignore-leaks"
+    [[ $# == 0 ]] || MIRIFLAGS+=" -Zmiri-many-seeds=0..$1"
+}
+
 # component NAME COMMAND...: the same for the default toolchain, if the command does not work.
 component() {
     local name=$1
@@ -102,4 +120,4 @@ component() {
     "$@" >/dev/null 2>&1 || rustup component add "$name" || skip "$name cannot be had"
 }
 
-export -f skip has links_32_bits toolchain component
+export -f skip has links_32_bits toolchain sanitizing interpreting component

@@ -6,33 +6,41 @@
 source "$(dirname "$0")/lib.sh"
 
 export PLANTED_SEQUENCES=${CI_PLANTED_SEQUENCES:-10000} PLANTED=${CI_PLANTED:-some}
+export CARGO_TEST="cargo test --release"
 
-# planted WHAT FILE FROM TO TEST...: with FROM, which must stand there exactly once, replaced by TO the
-# test has to fail. TEST as for cargo test.
+# planted WHAT REASON FILE FROM TO TEST...: with FROM, which must stand there exactly once, replaced by TO
+# the test has to fail and to say what REASON, a regular expression, matches. TEST as for cargo test.
 planted() {
-    local what=$1 file=$2 work code=0
+    local what=$1 reason=$2 file=$3 work log code=0
     work=$(mktemp -d) || return 2
     git ls-files -z | xargs -0 cp --parents -t "$work"
-    FROM=$3 TO=$4 perl -0pi -e \
+    FROM=$4 TO=$5 perl -0pi -e \
         'my $n = s/\Q$ENV{FROM}\E/$ENV{TO}/g;
          die "the place to plant the bug is gone\n" unless $n == 1' "$work/$file" || return 2
-    shift 4
+    shift 5
+    log=$work/said
     (
         cd "$work" || exit 2
         export CARGO_TARGET_DIR=$TARGET/planted
         # Newer than what was built for the last one.
         find . -name '*.rs' -exec touch {} +
-        cargo test --release --no-run "$@" || exit 2
+        $CARGO_TEST --no-run "$@" || exit 2
         SESSIONWHEEL_SEQUENCES=$PLANTED_SEQUENCES SESSIONWHEEL_OPERATIONS=1000000 \
             SESSIONWHEEL_SCHEDULES=10000 \
-            cargo test --release "$@"
+            $CARGO_TEST "$@" >"$log" 2>&1
     ) || code=$?
+    [[ ! -f $log ]] || cat "$log"
+    if [[ $code == 0 ]]; then
+        echo "planted, $what: NOT noticed by ${*: -1}"
+        code=1
+    elif [[ $code != 2 ]]; then
+        # Not by another failure, which says nothing of this bug.
+        code=0
+        reason=$(grep -Eom1 "$reason" "$log") || code=1
+        echo "planted, $what: ${*: -1} says \"${reason:-something else}\""
+    fi
     rm -rf "$work"
-    case $code in
-        0) echo "planted, $what: NOT noticed by ${*: -1}" && return 1 ;;
-        2) return 2 ;;
-        *) echo "planted, $what: noticed by ${*: -1}" ;;
-    esac
+    return "$code"
 }
 
 lost_hint() {
@@ -40,18 +48,21 @@ lost_hint() {
         // Relaxed: a flush that begins'
     local skip='static HINTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         if HINTS.fetch_add(1, Ordering::Relaxed) % 1000 == 999 { return; }'
-    planted "one hint in a thousand skipped" src/wheel/mod.rs "$entry" "$skip $entry" \
+    planted "one hint in a thousand skipped" "a flush at .* left [0-9]+" src/wheel/mod.rs "$entry" "$skip $entry" \
         --package sessionwheel --test model
 }
 
-# two_takers TEST...
+# two_takers REASON TEST...
 two_takers() {
-    planted "two takers win" src/map/read.rs 'if Table::mark(slot) {' 'if Table::mark(slot) || true {' "$@"
+    local reason=$1
+    shift
+    planted "two takers win" "$reason" src/map/read.rs \
+        'if Table::mark(slot) {' 'if Table::mark(slot) || true {' "$@"
 }
 
 two_takers_in_turn() {
     export RUSTFLAGS="--cfg shuttle --cfg sessionwheel_tiny"
-    two_takers --package sessionwheel --no-default-features --test schedules
+    two_takers "reported twice" --package sessionwheel --no-default-features --test schedules
 }
 
 done_too_early() {
@@ -59,40 +70,53 @@ done_too_early() {
     local begin='for level in 0..self.levels() {
             for number in self.numbers(level, done, cursor) {
                 let cell'
-    planted "an opener says too early that it is done" src/wheel/mod.rs "$begin" \
+    planted "an opener says too early that it is done" "were left at" src/wheel/mod.rs "$begin" \
         "self.done.fetch_max(cursor, Ordering::Release); $begin" \
         --package sessionwheel --test suspension
 }
 
 free_twice() {
     # Seldom, or all of it is handed out for ever.
-    planted "a slot on the free list twice" src/slab/mod.rs 'let next = u64::from(life.number());' \
+    planted "a slot on the free list twice" "dropped twice|read after drop|reported twice" src/slab/mod.rs 'let next = u64::from(life.number());' \
         'let next = if head >> 32 & 255 == 255 { head as u32 } else { life.number() };
         let next = u64::from(next);' \
         --package sessionwheel --test stress
 }
 
+# too_early REASON TEST
 too_early() {
-    planted "recycled under a guard" src/slab/lane.rs \
+    planted "recycled under a guard" "$1" src/slab/lane.rs \
         'guard.defer(move || slab.ripen(origin, first, last));' 'slab.ripen(origin, first, last);' \
-        --package sessionwheel --test stress
+        --package sessionwheel --test "$2"
+}
+
+too_early_for_threads() {
+    sanitizing thread rust-src
+    export CARGO_TEST="cargo +nightly test -Zbuild-std --target $HOST"
+    too_early "WARNING: ThreadSanitizer: data race" stress
+}
+
+too_early_for_miri() {
+    interpreting 16
+    export CARGO_TEST="cargo +nightly miri test --no-default-features"
+    too_early "Undefined Behavior: .*" few
 }
 
 stale_read() {
-    planted "read after it was taken" src/map/read.rs \
+    planted "read after it was taken" "not linearizable" src/map/read.rs \
         'if same && !slot.load_link().is_marked() {' 'if same {' \
         --package sessionwheel-linearizability --test linearizable
 }
 
 beyond_the_bound() {
-    planted "a permit returned twice" src/map/read.rs \
+    planted "a permit returned twice" "so many are there|one had to make room" src/map/read.rs \
         'self.permits.give(index, 1);' 'self.permits.give(index, 2);' \
         --package sessionwheel --test model
 }
 
 cursor_back() {
     # shellcheck disable=SC2016
-    planted "the cursor moved back" src/wheel/mod.rs 'if cursor < target {
+    planted "the cursor moved back" "a flush at .* left [0-9]+" src/wheel/mod.rs 'if cursor < target {
             // AcqRel: partner of the Acquire loads in `hint`.
             cursor = self.cursor.fetch_max(target, Ordering::AcqRel).max(target);' \
         'if cursor != target {
@@ -102,7 +126,7 @@ cursor_back() {
 }
 
 cleared_too_early() {
-    planted "due bits cleared before the look" src/wheel/stamped.rs 'let mut finished = 0;
+    planted "due bits cleared before the look" "a flush at .* left [0-9]+" src/wheel/stamped.rs 'let mut finished = 0;
         let mut stopped = false;
         for bit' 'lower(word, seen, seen.bits() & wanted);
         let mut finished = 0;
@@ -112,28 +136,30 @@ cleared_too_early() {
 }
 
 lost_in_a_split() {
-    planted "a split loses a slot" src/table/split.rs 'child.fill(at, word.unwrap_or(Word::VACANT));' \
+    planted "a split loses a slot" XX src/table/split.rs 'child.fill(at, word.unwrap_or(Word::VACANT));' \
         'child.fill(at, word.filter(|_| at != 3).unwrap_or(Word::VACANT));' \
         --package sessionwheel --test stress
 }
 
 told_twice() {
-    planted "the listener told twice" src/map/read.rs 'self.deliver_one(index, number, reason, guard);' \
+    planted "the listener told twice" "left twice, or never was there" src/map/read.rs 'self.deliver_one(index, number, reason, guard);' \
         'self.deliver_one(index, number, reason, guard); self.deliver_one(index, number, reason, guard);' \
         --package sessionwheel --test model
 }
 export -f planted lost_hint two_takers two_takers_in_turn done_too_early free_twice too_early stale_read \
-    beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice
+    beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads too_early_for_miri
 
 SUMMARY+='|^planted, '
 stage "planted: a hint is lost" lost_hint
-stage "planted: a removal has two owners" two_takers \
+stage "planted: a removal has two owners" two_takers "not linearizable" \
     --package sessionwheel-linearizability --test linearizable
 stage "planted: the same, in schedules" two_takers_in_turn
 stage "planted: done before it is done" done_too_early
 if [[ $PLANTED == all ]]; then
     stage "planted: a slot is free twice" free_twice
-    stage "planted: recycled under a guard" too_early
+    stage "planted: recycled under a guard" too_early "read after drop" stress
+    stage "planted: the same, under the thread sanitizer" too_early_for_threads
+    stage "planted: the same, under Miri" too_early_for_miri
     stage "planted: read after it was taken" stale_read
     stage "planted: more than the maximum" beyond_the_bound
     stage "planted: the cursor goes back" cursor_back

@@ -1,36 +1,58 @@
 #!/usr/bin/env bash
-# Address and leak sanitizer over the root package's tests, Miri over unit tests. On nightly.
+# Address, leak and thread sanitizer, and Miri. On nightly.
+#   CI_SANITIZED_SEQUENCES  sequences of the property test (2,000)
+#   CI_MIRI_SEEDS           how many of Miri's schedules (16; ci/full 256)
 source "$(dirname "$0")/lib.sh"
 
-# sanitizer NAME
-sanitizer() {
-    local host
-    toolchain nightly
-    host=$(rustc +nightly --version --verbose | sed -n 's/^host: //p')
-    [[ $host == x86_64-unknown-linux-gnu ]] || skip "not tried on $host"
-    export RUSTFLAGS="-Zsanitizer=$1" CARGO_TARGET_DIR=$TARGET/$1
-    SESSIONWHEEL_SEQUENCES=${CI_SANITIZED_SEQUENCES:-2000} \
-        cargo +nightly test --package sessionwheel --target "$host" --lib --tests
+export SESSIONWHEEL_SEQUENCES=${CI_SANITIZED_SEQUENCES:-2000} MIRI_SEEDS=${CI_MIRI_SEEDS:-16}
+
+# All tests of the root package. The one brings the other along.
+address_and_leaks() {
+    sanitizing address
+    export CARGO_TARGET_DIR=$TARGET/address ASAN_OPTIONS=detect_leaks=1
+    cargo +nightly test --package sessionwheel --target "$HOST" --lib --tests
 }
 
-# What does not go through crossbeam-epoch, whose integer pointers Miri cannot follow.
+# Those with threads. The standard library is built anew, or it would be taken for racing.
+threads() {
+    sanitizing thread rust-src
+    export CARGO_TARGET_DIR=$TARGET/thread
+    cargo +nightly test -Zbuild-std --package sessionwheel --target "$HOST" --test stress -- --nocapture
+}
+
+# Those unit tests that end in seconds.
 MIRI_TESTS=(
     segments:: slab:: time:: inside:: tournament:: wheel::list::
     wheel::pass:: wheel::stamped:: wheel::ticks::
-    map::permits:: cache::id:: cache::context:: cache::options::
+    map::permits:: map::parallel:: cache::id:: cache::context:: cache::options::
 )
 export MIRI_WORDS="${MIRI_TESTS[*]}"
 
 interpreted() {
-    toolchain nightly miri rust-src
-    export MIRIFLAGS="-Zmiri-tree-borrows -Zmiri-permissive-provenance -Zmiri-ignore-leaks"
-    export CARGO_TARGET_DIR=$TARGET/miri
     local words
+    interpreting
+    export CARGO_TARGET_DIR=$TARGET/miri
     read -ra words <<<"$MIRI_WORDS"
     cargo +nightly miri test --package sessionwheel --lib --no-default-features -- "${words[@]}"
 }
-export -f sanitizer interpreted
 
-stage "address sanitizer" sanitizer address
-stage "leak sanitizer" sanitizer leak
+# A few operations of three threads, with tiny sizes: another schedule, and other values that loads may
+# return, with each seed.
+interpreted_threads() {
+    interpreting "$MIRI_SEEDS"
+    export CARGO_TARGET_DIR=$TARGET/miri RUSTFLAGS="--cfg sessionwheel_tiny"
+    local log
+    log=$(mktemp)
+    cargo +nightly miri test --package sessionwheel --test few --no-default-features -- --nocapture |
+        tee "$log"
+    echo "ci: $(grep -c '^Seen' "$log") of $MIRI_SEEDS seeds passed"
+    [[ $(grep -c '^test result: ok. 1 passed' "$log") == "$MIRI_SEEDS" ]]
+    rm "$log"
+}
+export -f address_and_leaks threads interpreted interpreted_threads
+
+stage "address and leak sanitizer" address_and_leaks
+stage "thread sanitizer" threads
 stage "Miri, unit tests" interpreted
+SUMMARY='^ci: |^error|SKIPPED'
+stage "Miri, threads" interpreted_threads

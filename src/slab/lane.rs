@@ -280,10 +280,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
                 rest = self.behind(rest);
                 len += 1;
             }
+            // Relaxed: the load before has read this very word; there is no other of the same stamp.
             match limbo.compare_exchange_weak(
                 head,
                 stamped(head, u64::from(rest)),
-                Ordering::Acquire,
+                Ordering::Relaxed,
                 Ordering::Acquire,
             ) {
                 Ok(_) => return Some((first, len)),

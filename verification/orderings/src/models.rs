@@ -142,8 +142,12 @@ impl Models {
         site: &Site,
         mutant: Mutant,
         first: Option<&Model>,
+        quick: Option<Duration>,
     ) -> Result<Verdict> {
-        let comes_there = |model: &&Model| self.seen[model].reached.contains(&site.number);
+        let comes_there = |model: &&Model| {
+            let Seen { time, reached } = &self.seen[model];
+            reached.contains(&site.number) && quick.is_none_or(|most| *time <= most)
+        };
         let mut models: Vec<_> = self.all.iter().filter(comes_there).cloned().collect();
         models.sort_by_key(|model| Some(model) != first);
         let failed = self.first_to_fail(&models, Some((site.number, mutant)), |_, _, _| ())?;

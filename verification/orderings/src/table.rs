@@ -79,8 +79,8 @@ impl Table {
         fs::write(path, text).with_context(|| path.display().to_string())
     }
 
-    /// Whether it says of all of these what needs them, and of no others.
-    pub fn complete(&self, keys: &[Key]) -> Result<()> {
+    /// Whether it speaks of these only. Says of how many it does not say what needs them.
+    pub fn agree(&self, keys: &[Key]) -> Result<usize> {
         let unknown = |key: &&Key| self.verdict(key).is_none_or(|verdict| verdict == SURVIVES);
         let unexplained: Vec<_> = keys.iter().filter(unknown).collect();
         let gone: Vec<_> = self.rows.keys().filter(|key| !keys.contains(key)).collect();
@@ -90,13 +90,9 @@ impl Table {
         for key in &gone {
             println!("ordering {key}: no longer in the sources");
         }
-        if !unexplained.is_empty() || !gone.is_empty() {
-            bail!(
-                "{} unexplained, {} no longer there",
-                unexplained.len(),
-                gone.len()
-            );
+        if !gone.is_empty() {
+            bail!("{} no longer in the sources", gone.len());
         }
-        Ok(())
+        Ok(unexplained.len())
     }
 }

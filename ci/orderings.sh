@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# What needs each memory ordering: whether docs/orderings.md speaks of all of them, and whether the models
+# it names fail without them.
+#   CI_ORDERINGS  how many are asked, drawn at random (8); all (ci/full)
+source "$(dirname "$0")/lib.sh"
+
+export ORDERINGS=${CI_ORDERINGS:-8}
+
+orderings() {
+    local command=(sample "$ORDERINGS")
+    [[ $ORDERINGS != all ]] || command=(sample 1000)
+    cargo run --release --package sessionwheel-orderings -- "${command[@]}"
+}
+export -f orderings
+
+SUMMARY+='|^ordering'
+stage "orderings: what needs them" orderings
