@@ -100,7 +100,8 @@ wanted() {
 }
 
 mutants() {
-    local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs flush=src/map/flush.rs read=src/map/read.rs
+    local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs flush=src/map/flush.rs
+    local batch=src/map/batch.rs read=src/map/read.rs
     local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
     local table=src/table/mod.rs line=src/table/line.rs tick=src/wheel/tick.rs
 
@@ -200,7 +201,7 @@ mutants() {
 
     # One owner.
     if wanted M7; then
-        swap $flush 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
+        swap $batch 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
         mutant M7 "marked without winning the deadline word" take/retime_against_flush
     fi
     if wanted M8; then
@@ -212,7 +213,7 @@ mutants() {
         mutant M8b "the same against a flush" take/take_against_flush
     fi
     if wanted M8c; then
-        swap $flush $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
+        swap $batch $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
             $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
         mutant M8c "a flush that fails to mark has removed it too" take/take_against_flush
     fi
