@@ -42,6 +42,8 @@ impl Backend {
         let cache = SessionCache::builder()
             .maximum(Some(plan.capacity() + STORM_ROOM))
             .clock(clock)
+            // All flushes are those that the storm makes and times.
+            .automatic_flush(None)
             .build()?;
         let context = cache.context()?;
         let store = |lifetime| -> Arc<dyn StoresServerSessions> {

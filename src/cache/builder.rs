@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::automatic::Automatic;
 use super::clock::Clock;
 use super::handle::SessionCache;
 use super::id::SessionKey;
@@ -14,6 +15,9 @@ const DEFAULT_MAXIMUM: usize = 20_480;
 
 /// What the manual page of OpenSSL's `SSL_CTX_set_timeout` gives as default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How many sessions an insertion looks at that takes part in a flush: it is not to be felt.
+const DEFAULT_BUDGET: usize = 64;
 
 type Spawn = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 type OnRemove<V> = Box<dyn Fn(&SessionKey, &V, Reason) + Send + Sync>;
@@ -47,6 +51,7 @@ pub struct SessionCacheBuilder<V: Send + Sync + 'static> {
     shards: Option<usize>,
     helpers: Option<(usize, Spawn)>,
     on_remove: Option<OnRemove<V>>,
+    automatic: Option<usize>,
 }
 
 impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
@@ -58,6 +63,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
             shards: None,
             helpers: None,
             on_remove: None,
+            automatic: Some(DEFAULT_BUDGET),
         }
     }
 
@@ -84,6 +90,38 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// The clock to take the time from; [`Clock::monotonic`] by default.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// How many sessions one insertion looks at when the cache flushes by itself.
+    ///
+    /// Every 255th insertion, of all threads together, begins a flush: it looks at that many sessions at
+    /// the most, and drops no more than that. If expired ones are left, each insertion that follows goes
+    /// on with as many, until there are none. The default is 64; `None` (or 0) is for those who flush
+    /// themselves.
+    ///
+    /// The manual page of OpenSSL's `SSL_CTX_set_session_cache_mode` has it every 255 connections,
+    /// without a budget, and calls `None` `SSL_SESS_CACHE_NO_AUTO_CLEAR`.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).automatic_flush(Some(64)).build()?;
+    /// let key = |n: u8| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    /// cache.insert(key(0), ()).unwrap();
+    ///
+    /// hand.advance(Duration::from_secs(301));
+    /// for n in 1..=254 {
+    ///     assert_eq!(cache.len(), usize::from(n));
+    ///     cache.insert(key(n), ()).unwrap();
+    /// }
+    /// assert_eq!(cache.len(), 254, "the first one is gone");
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn automatic_flush(mut self, budget: Option<usize>) -> Self {
+        self.automatic = budget;
         self
     }
 
@@ -151,7 +189,13 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
                 on_remove(key, session.value(), reason);
             });
         }
-        Ok(SessionCache::new(map.build()?, self.clock, self.timeout))
+        let automatic = Automatic::new(self.automatic);
+        Ok(SessionCache::new(
+            map.build()?,
+            self.clock,
+            self.timeout,
+            automatic,
+        ))
     }
 }
 
@@ -167,6 +211,7 @@ impl<V: Send + Sync + 'static> fmt::Debug for SessionCacheBuilder<V> {
                 &self.helpers.as_ref().map(|(threads, _)| threads),
             )
             .field("on_remove", &self.on_remove.is_some())
+            .field("automatic_flush", &self.automatic)
             .finish()
     }
 }

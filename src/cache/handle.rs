@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::automatic::Automatic;
 use super::builder::SessionCacheBuilder;
 use super::clock::Clock;
 use super::context::{Context, Contexts, ContextsExhausted};
@@ -59,6 +60,7 @@ pub(super) struct Inner<V: Send + Sync + 'static> {
     pub(super) timeout: Duration,
     pub(super) contexts: Contexts,
     pub(super) purges: Purges,
+    pub(super) automatic: Automatic,
 }
 
 impl<V: Send + Sync + 'static> SessionCache<V> {
@@ -72,6 +74,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         map: ExpiringMap<SessionKey, Session<V>>,
         clock: Clock,
         timeout: Duration,
+        automatic: Automatic,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -80,6 +83,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
                 timeout,
                 contexts: Contexts::new(),
                 purges: Purges::default(),
+                automatic,
             }),
         }
     }
@@ -101,7 +105,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// A session that is already there under `key` is replaced in one step: a
     /// lookup finds the old one or the new one, never neither. If the cache is
     /// full, the session that expires first makes room (in a cache of several
-    /// shards: the first of its shard).
+    /// shards: the first of its shard). Every 255th insertion begins a flush, see
+    /// [`SessionCacheBuilder::automatic_flush`].
     ///
     /// # Errors
     ///
@@ -148,15 +153,17 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         let deadline = now.saturating_add(options.timeout.unwrap_or(inner.timeout));
         let generation = inner.contexts.generation(key.context());
         let session = Session::new(value, &options, generation, now);
+        let inserted = inner.map.insert(key, session, deadline, now);
+        let inserted = inserted.map_err(|error| match error {
+            InsertError::Expired(k, s) => InsertError::Expired(k, s.into_value()),
+            InsertError::Zero(k, s) => InsertError::Zero(k, s.into_value()),
+            InsertError::Full(k, s) => InsertError::Full(k, s.into_value()),
+            InsertError::Exhausted(k, s) => InsertError::Exhausted(k, s.into_value()),
+        })?;
         inner
-            .map
-            .insert(key, session, deadline, now)
-            .map_err(|error| match error {
-                InsertError::Expired(k, s) => InsertError::Expired(k, s.into_value()),
-                InsertError::Zero(k, s) => InsertError::Zero(k, s.into_value()),
-                InsertError::Full(k, s) => InsertError::Full(k, s.into_value()),
-                InsertError::Exhausted(k, s) => InsertError::Exhausted(k, s.into_value()),
-            })
+            .automatic
+            .inserted(|budget| inner.flush_within(now, budget));
+        Ok(inserted)
     }
 
     /// The value of the session under `key`, for resumption.

@@ -30,6 +30,12 @@
 //! [`purge_where`](SessionCache::purge_where) asks about each session,
 //! [`clear`](SessionCache::clear) about none.
 //!
+//! # Flushes
+//!
+//! Every 255th insertion flushes, within a budget, and those that follow go
+//! on with it: [`SessionCacheBuilder::automatic_flush`]. Besides, anybody may
+//! [flush](SessionCache::flush) at any time.
+//!
 //! # Concurrency
 //!
 //! A [`SessionCache`] is a handle; clones are the same cache, and every
@@ -45,6 +51,7 @@
 //!
 //! [`Duration::MAX`]: std::time::Duration::MAX
 
+mod automatic;
 mod builder;
 mod clock;
 mod context;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::handle::SessionCache;
+use super::handle::{Inner, SessionCache};
 use super::view::Sessions;
 use crate::{Guard, Stats, Swept, Timestamp};
 
@@ -48,12 +48,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// [`Swept::remaining`] says whether something is left; the next call goes
     /// on where this one ended. What was [purged](Self::purge) comes after what has expired.
     pub fn flush_within(&self, budget: usize) -> Swept {
-        let mut swept = self.inner.map.flush_within(self.now(), budget);
-        let purged = self
-            .inner
-            .remove_purged_within(budget.saturating_sub(swept.visited));
-        swept.add(purged);
-        swept
+        self.inner.flush_within(self.now(), budget)
     }
 
     /// Removes all sessions whose deadline lies before `at`, strictly: one
@@ -117,6 +112,12 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         self.inner.timeout
     }
 
+    /// How many sessions an insertion looks at that takes part in a flush; `None` if the cache
+    /// doesn't flush by itself. See [`SessionCacheBuilder::automatic_flush`](super::SessionCacheBuilder::automatic_flush).
+    pub fn automatic_flush(&self) -> Option<usize> {
+        self.inner.automatic.budget()
+    }
+
     /// The cache's clock, for example to show a deadline as wall time with
     /// [`Clock::to_wall`].
     pub fn clock(&self) -> &Clock {
@@ -165,6 +166,16 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// want to know that secrets have been wiped.
     pub fn reclaim(&self) -> usize {
         self.inner.map.reclaim()
+    }
+}
+
+impl<V: Send + Sync + 'static> Inner<V> {
+    /// First what has expired at `at`, then what was purged.
+    pub(super) fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
+        let mut swept = self.map.flush_within(at, budget);
+        let left = budget.saturating_sub(swept.visited);
+        swept.add(self.remove_purged_within(left));
+        swept
     }
 }
 

@@ -11,6 +11,7 @@ const START: u64 = 1 << 33;
 fn cache() -> SessionCache<u64> {
     let (clock, _hand) = Clock::manual(Timestamp::from_secs(START));
     let builder = SessionCache::builder().clock(clock).shards(4);
+    let builder = builder.automatic_flush(None);
     builder.maximum(None).build().unwrap()
 }
 
