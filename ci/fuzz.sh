@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fuzz targets, for CI_FUZZ_SECONDS each (20). Installs cargo-fuzz if it is missing.
+# Fuzz targets, for CI_FUZZ_SECONDS each (10). Installs cargo-fuzz if it is missing.
 source "$(dirname "$0")/lib.sh"
 
-export FUZZ_SECONDS=${CI_FUZZ_SECONDS:-20}
+export FUZZ_SECONDS=${CI_FUZZ_SECONDS:-10}
 
 fuzz() {
     [[ -f fuzz/Cargo.toml ]] || skip "there is no fuzz/"

@@ -13,7 +13,7 @@ readme_tests() {
 export -f readme_tests
 
 without_features() {
-    cargo test --package sessionwheel --no-default-features
+    cargo test --package sessionwheel --no-default-features --lib --test model --test flushes
 }
 export -f without_features
 

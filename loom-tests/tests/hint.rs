@@ -11,7 +11,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use sessionwheel::internals::Wheel;
 use sessionwheel::pin;
-use sessionwheel_loom_tests::{TICK_BITS, after, check, tick};
+use sessionwheel_loom_tests::{TICK_BITS, after, check, long, tick};
 
 /// The slot whose hint must not be lost, and another one.
 const SLOT: u32 = 1;
@@ -242,7 +242,7 @@ fn hint_in_a_tick_that_a_later_round_moves_out() {
 /// hint. What the one leaves undone the other must not take for done.
 #[test]
 fn hint_against_two_openers() {
-    check("hint_against_two_openers", 2, || {
+    check("hint_against_two_openers", long(1, 2), || {
         let model = Arc::new(Model::new(1));
         model.hint(OTHER, 1);
         let openers = [(); 2].map(|()| {

@@ -7,7 +7,7 @@
 #![cfg(loom)]
 
 use sessionwheel::{Reason, Timestamp};
-use sessionwheel_loom_tests::{Watched, beside, check, tick};
+use sessionwheel_loom_tests::{Watched, beside, check, long, tick};
 
 const NEVER: Timestamp = Timestamp::NEVER;
 
@@ -215,7 +215,7 @@ fn insert_and_take_against_lookup() {
 /// inserts of one key leave one entry, one in the line and one in the list would be two.
 #[test]
 fn spill_against_insert() {
-    check("spill_against_insert", 2, || {
+    check("spill_against_insert", long(1, 2), || {
         let map = with(&[0, 8]);
         let other = beside(&map, |map| add(map, 16));
         let mine = put(&map, 16, 36);
