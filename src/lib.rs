@@ -152,3 +152,8 @@ pub use map::{
 };
 pub use reclaim::{Guard, pin};
 pub use time::Timestamp;
+
+/// Its examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
