@@ -24,7 +24,7 @@ threads() {
 MIRI_TESTS=(
     segments:: slab:: time:: inside:: tournament:: wheel::list::
     wheel::pass:: wheel::stamped:: wheel::ticks::
-    map::permits:: map::parallel:: cache::id:: cache::context:: cache::options::
+    map::permits:: cache::id:: cache::context:: cache::options::
 )
 export MIRI_WORDS="${MIRI_TESTS[*]}"
 
