@@ -420,6 +420,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes there, and has one thread")]
     fn stamps_wrap_and_leave_the_count_alone() {
         let permits = Permits::new(3, 1);
         for _ in 0..70_000 {
