@@ -2,8 +2,7 @@
 # The loom models: every interleaving up to a bound on preemptions.
 source "$(dirname "$0")/lib.sh"
 
-# Each in a process of its own: loom maps and unmaps a stack for each thread of each execution, and in
-# one process two models would wait for each other to do it.
+# Each in a process of its own, as many at a time as there are processors.
 one_model() {
     local said
     if said=$("$1" --exact "$2" --nocapture 2>&1); then

@@ -210,7 +210,7 @@ fn retime_against_insert() {
 /// published yet.
 #[test]
 fn retime_against_insert_and_flush() {
-    check("retime_against_insert_and_flush", long(2, 3), || {
+    check("retime_against_insert_and_flush", 2, || {
         let map = Watched::default();
         let stays = Timestamp::from_nanos(after(0).as_nanos() + 10);
         map.put(1, NEW, stays, tick(0));

@@ -139,7 +139,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// changed or its ticket keys may be known to others.
     ///
     /// Whatever lookup, take or re-timing begins after this returns finds none of the sessions whose
-    /// insertion had returned before it was called, however many those are: it costs two atomic operations.
+    /// insertion had returned before it was called, however many those are: it costs two atomic operations, and an allocation now and then.
     /// Later insertions into the context are as ever; one that is under way may be purged or not.
     ///
     /// The sessions are still counted by [`len`](Self::len), and leave with the next

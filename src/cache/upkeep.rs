@@ -76,8 +76,12 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// It is never late: when a flush first has something to remove, this time
     /// has come. It may be early. A thread that flushes can sleep until then;
-    /// an insertion or a re-timing may bring it forward.
+    /// an insertion or a re-timing may bring it forward. Zero while sessions that were
+    /// [purged](Self::purge) have still to be removed.
     pub fn next_expiry(&self) -> Option<Timestamp> {
+        if self.inner.purges.pending().is_some() {
+            return Some(Timestamp::ZERO);
+        }
         self.inner.map.next_expiry()
     }
 

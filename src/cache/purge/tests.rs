@@ -63,13 +63,15 @@ fn the_next_flush_removes_what_was_purged_and_says_so() {
     let tenant = cache.context().unwrap();
     fill(&cache, tenant, 0..1_000);
     fill(&cache, Context::DEFAULT, 1_000..1_100);
+    assert!(cache.next_expiry() > Some(cache.now()));
     cache.purge(tenant);
+    assert_eq!(cache.next_expiry(), Some(Timestamp::ZERO));
     assert_eq!(cache.len(), 1_100);
     assert_eq!(cache.flush().removed, 1_000);
     assert_eq!(told.load(Ordering::Relaxed), 1_000);
     assert_eq!((cache.len(), cache.stats().removed), (100, 1_000));
     assert_eq!(cache.flush().removed, 0);
-    assert_eq!(cache.inner.purges.pending(), None);
+    assert!(cache.next_expiry() > Some(cache.now()));
 }
 
 #[test]
@@ -140,28 +142,25 @@ fn threads_that_flush_share_the_steps() {
     for thread in threads {
         thread.join().unwrap();
     }
+    // Some may have been inserted during a purge of another thread's, and stay though nobody finds them. Now
+    // no insertion is under way.
+    for context in contexts {
+        cache.purge(context);
+    }
     while cache.inner.purges.pending().is_some() {
         let swept = cache.flush_within(20);
         removed.fetch_add(swept.removed, Ordering::Relaxed);
     }
-    let stats = cache.stats();
-    assert_eq!(stats.removed as usize, removed.load(Ordering::Relaxed));
-    // An insertion that is under way during a purge may stay until it expires, and none of these was: each
-    // thread has filled before it purged. But another may have purged the same context meanwhile.
-    let guard = cache.pin();
-    assert!(cache.iter(&guard).count() <= cache.len());
-    drop(guard);
-    assert_eq!(cache.flush_sessions(0), stats.live as usize);
+    assert!(cache.is_empty());
+    let removed = removed.load(Ordering::Relaxed);
+    assert_eq!(cache.stats().removed as usize, removed);
 }
 
 #[test]
 fn when_its_generations_are_used_up_a_context_is_emptied() {
     let cache = cache();
     let tenant = cache.context().unwrap();
-    while cache.inner.contexts.raise(tenant) {
-        // As if it had been raised so often.
-        cache.inner.contexts.set_generation(tenant, u32::MAX);
-    }
+    cache.inner.contexts.set_generation(tenant, u32::MAX);
     fill(&cache, tenant, 0..10);
     fill(&cache, Context::DEFAULT, 0..10);
     cache.purge(tenant);
