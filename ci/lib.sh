@@ -9,6 +9,9 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 DEBIAN_FRONTEND=noninteractive
+# Stages count; ci/benchmarks.sh, which measures, is none. Half of their time is the compiler's.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+export CARGO_PROFILE_DEV_DEBUG=line-tables-only
 # The builds that need flags of their own are kept apart below this directory.
 export TARGET=${CARGO_TARGET_DIR:-$PWD/target}
 # No stage may take longer; ci/full raises it.

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Random operation sequences against a plain model, as shipped and with tiny sizes; stress.
-#   CI_SEQUENCES  sequences (100,000), a fifth of them with tiny sizes
+#   CI_SEQUENCES  sequences (50,000), a fifth of them with tiny sizes
 #   CI_STRESS     factor for the stress tests (1)
 # A million entries expire under listeners that flush.
 source "$(dirname "$0")/lib.sh"
 
-export SEQUENCES=${CI_SEQUENCES:-100000} STRESS=${CI_STRESS:-1}
+export SEQUENCES=${CI_SEQUENCES:-50000} STRESS=${CI_STRESS:-1}
 
 as_shipped() {
     SESSIONWHEEL_SEQUENCES=$SEQUENCES \

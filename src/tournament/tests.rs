@@ -87,7 +87,7 @@ proptest! {
 
     #[test]
     fn the_first_is_the_first(
-        steps in prop::collection::vec((1..300u32, prop::option::of(0..50u64)), 1..400)
+        steps in prop::collection::vec((1..300u32, prop::option::of(0..50u64)), 1..if cfg!(miri) { 40 } else { 400 })
     ) {
         let tournament = Tournament::new();
         let mut model = BTreeMap::new();
@@ -112,8 +112,8 @@ proptest! {
 #[test]
 fn when_the_threads_have_stopped_nobody_is_hidden() {
     const THREADS: u32 = 4;
-    const SLOTS: u32 = if cfg!(miri) { 6 } else { 40 };
-    let rounds = if cfg!(miri) { 2 } else { 200 };
+    const SLOTS: u32 = if cfg!(miri) { 3 } else { 40 };
+    let rounds = if cfg!(miri) { 1 } else { 200 };
     for round in 0..rounds {
         let tournament = Arc::new(Tournament::new());
         let threads: Vec<_> = (0..THREADS)
