@@ -200,7 +200,8 @@ fn a_session_cache_survives_the_same_jump() {
 #[test]
 fn a_timeout_of_zero_and_one_without_an_end() {
     let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
-    let cache = SessionCache::builder().clock(clock).build().unwrap();
+    let builder = SessionCache::builder().clock(clock).lineage(None);
+    let cache = builder.build().unwrap();
     let [now, ever] = [1, 2].map(|n| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32])));
     let timeout = |t| SessionOptions::default().timeout(t);
     cache

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::automatic::Automatic;
 use super::clock::Clock;
-use super::handle::SessionCache;
+use super::context::Contexts;
+use super::handle::{Inner, SessionCache};
 use super::id::SessionKey;
+use super::lineage::{self, Lineage};
+use super::purge::Purges;
 use super::session::Session;
 use crate::{BuildError, ExpiringMap, Reason};
 
@@ -52,6 +55,7 @@ pub struct SessionCacheBuilder<V: Send + Sync + 'static> {
     helpers: Option<(usize, Spawn)>,
     on_remove: Option<OnRemove<V>>,
     automatic: Option<usize>,
+    lineage: Option<Duration>,
 }
 
 impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
@@ -64,6 +68,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
             helpers: None,
             on_remove: None,
             automatic: Some(DEFAULT_BUDGET),
+            lineage: Some(lineage::DEFAULT),
         }
     }
 
@@ -80,10 +85,51 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// How long a session lives that is inserted without a timeout of its own.
     ///
     /// Zero is legal: such a session is valid at the instant of its insertion
-    /// only. [`Duration::MAX`] is for ever. The default is
-    /// 300 seconds.
+    /// only. [`Duration::MAX`] is for as long as its [lineage](Self::lineage) may
+    /// last. The default is 300 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// How long after the full authentication of its peer a session may be resumed at the latest.
+    ///
+    /// Timeouts begin anew with each session that a resumption mints, and with each
+    /// [`retime`](SessionCache::retime): without a cap whoever has authenticated once could resume
+    /// for ever. Nothing lives beyond it, neither by its timeout nor by a re-timing; an insertion
+    /// that comes later is refused as [`InsertError::Expired`](crate::InsertError::Expired). Sessions
+    /// inherit the time of their authentication by
+    /// [`SessionOptions::authenticated_at`](super::SessionOptions::authenticated_at).
+    ///
+    /// The default is 24 hours, as RFC 5246 (F.1.4) suggests. `None` is without a cap, but for those of
+    /// [TLS 1.3](super::SessionOptions::tls13), which has one of seven days. OpenSSL has none;
+    /// BoringSSL's is seven days.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, SessionOptions, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let hours = |n: u64| Duration::from_secs(n * 3_600);
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000_000));
+    /// let cache = SessionCache::builder().clock(clock).timeout(hours(10)).lineage(Some(hours(24)))
+    ///     .build()?;
+    /// let key = |n| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    /// cache.insert(key(0), "full handshake").unwrap();
+    ///
+    /// // Each resumption mints a session that inherits the authentication.
+    /// for n in 0..2 {
+    ///     hand.advance(hours(9));
+    ///     let guard = cache.pin();
+    ///     let resumed = cache.get_entry(&key(n), &guard).unwrap();
+    ///     let options = SessionOptions::default().authenticated_at(resumed.authenticated_at());
+    ///     cache.insert_with(key(n + 1), "resumption", options).unwrap();
+    /// }
+    /// hand.advance(hours(9));
+    /// assert!(!cache.contains(&key(2)), "nine hours old, but it goes back to one of 27 hours ago");
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn lineage(mut self, cap: Option<Duration>) -> Self {
+        self.lineage = cap;
         self
     }
 
@@ -189,13 +235,15 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
                 on_remove(key, session.value(), reason);
             });
         }
-        let automatic = Automatic::new(self.automatic);
-        Ok(SessionCache::new(
-            map.build()?,
-            self.clock,
-            self.timeout,
-            automatic,
-        ))
+        Ok(SessionCache::new(Inner {
+            map: map.build()?,
+            clock: self.clock,
+            timeout: self.timeout,
+            lineage: Lineage::new(self.lineage),
+            contexts: Contexts::new(),
+            purges: Purges::default(),
+            automatic: Automatic::new(self.automatic),
+        }))
     }
 }
 
@@ -204,6 +252,7 @@ impl<V: Send + Sync + 'static> fmt::Debug for SessionCacheBuilder<V> {
         f.debug_struct("SessionCacheBuilder")
             .field("maximum", &self.maximum)
             .field("timeout", &self.timeout)
+            .field("lineage", &self.lineage)
             .field("clock", &self.clock)
             .field("shards", &self.shards)
             .field(

@@ -72,6 +72,9 @@ impl Error for ContextsExhausted {}
 /// The first segment has 64 cells; each later one twice as many.
 const FIRST_BITS: u32 = 6;
 
+/// A session has 24 bits for its generation, beside its flags.
+pub(super) const LAST_GENERATION: u32 = (1 << 24) - 1;
+
 /// Enough segments for every `u32`: 2^33 − 64 cells.
 const SEGMENTS: usize = 33;
 
@@ -127,7 +130,7 @@ impl Contexts {
     pub(super) fn raise(&self, context: Context) -> bool {
         let cell = self.generations.get_or_alloc(context.0);
         cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |generation| {
-            generation.checked_add(1)
+            (generation < LAST_GENERATION).then_some(generation + 1)
         })
         .is_ok()
     }
@@ -171,10 +174,10 @@ mod tests {
         let contexts = Contexts::new();
         assert!(contexts.raise(Context::DEFAULT));
         let cell = contexts.generations.at(0);
-        cell.store(u32::MAX - 1, Ordering::Relaxed);
+        cell.store(LAST_GENERATION - 1, Ordering::Relaxed);
         assert!(contexts.raise(Context::DEFAULT));
         assert!(!contexts.raise(Context::DEFAULT));
-        assert_eq!(contexts.generation(Context::DEFAULT), u32::MAX);
+        assert_eq!(contexts.generation(Context::DEFAULT), LAST_GENERATION);
     }
 
     #[test]

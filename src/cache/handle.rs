@@ -8,6 +8,7 @@ use super::builder::SessionCacheBuilder;
 use super::clock::Clock;
 use super::context::{Context, Contexts, ContextsExhausted};
 use super::id::SessionKey;
+use super::lineage::Lineage;
 use super::options::SessionOptions;
 use super::purge::Purges;
 use super::session::Session;
@@ -58,6 +59,7 @@ pub(super) struct Inner<V: Send + Sync + 'static> {
     pub(super) map: ExpiringMap<SessionKey, Session<V>>,
     pub(super) clock: Clock,
     pub(super) timeout: Duration,
+    pub(super) lineage: Lineage,
     pub(super) contexts: Contexts,
     pub(super) purges: Purges,
     pub(super) automatic: Automatic,
@@ -70,22 +72,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         SessionCacheBuilder::new()
     }
 
-    pub(super) fn new(
-        map: ExpiringMap<SessionKey, Session<V>>,
-        clock: Clock,
-        timeout: Duration,
-        automatic: Automatic,
-    ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                map,
-                clock,
-                timeout,
-                contexts: Contexts::new(),
-                purges: Purges::default(),
-                automatic,
-            }),
-        }
+    pub(super) fn new(inner: Inner<V>) -> Self {
+        let inner = Arc::new(inner);
+        Self { inner }
     }
 
     /// A context that this cache has never handed out before.
@@ -111,8 +100,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// # Errors
     ///
     /// [`InsertError`] hands `key` and `value` back if the session can't be
-    /// kept: the maximum is 0, or there is no room and none can be made.
-    /// Nothing has changed then.
+    /// kept: the maximum is 0, or there is no room and none can be made, or its
+    /// [lineage](SessionCacheBuilder::lineage) has ended. Nothing has changed then.
     pub fn insert(
         &self,
         key: SessionKey,
@@ -150,9 +139,10 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ) -> Result<Inserted, InsertError<SessionKey, V>> {
         let inner = &*self.inner;
         let now = inner.clock.now();
-        let deadline = now.saturating_add(options.timeout.unwrap_or(inner.timeout));
+        let timeout = options.timeout.unwrap_or(inner.timeout);
         let generation = inner.contexts.generation(key.context());
-        let session = Session::new(value, &options, generation, now);
+        let session = Session::new(value, &options, timeout, generation, now);
+        let deadline = inner.deadline(&session, timeout, now);
         let inserted = inner.map.insert(key, session, deadline, now);
         let inserted = inserted.map_err(|error| match error {
             InsertError::Expired(k, s) => InsertError::Expired(k, s.into_value()),
@@ -252,7 +242,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     }
 
     /// Lets the session under `key` live for `timeout` from now on, be that
-    /// longer or shorter than before.
+    /// longer or shorter than before, but not beyond the end of its
+    /// [lineage](SessionCacheBuilder::lineage).
     ///
     /// True only if the session then lives to that time: a removal that was
     /// decided on by the old time either comes first, and this is false, or
@@ -275,11 +266,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn retime(&self, key: &SessionKey, timeout: Duration) -> bool {
-        let inner = &*self.inner;
-        let now = inner.clock.now();
-        let guard = self.pin();
-        inner.find(key, now, &guard).is_some()
-            && inner.map.retime(key, now.saturating_add(timeout), now)
+        self.inner.renew(key, |_| timeout)
     }
 }
 
@@ -288,6 +275,30 @@ impl<V: Send + Sync + 'static> Inner<V> {
     #[inline]
     pub(super) fn admits(&self, key: &SessionKey, session: &Session<V>) -> bool {
         session.is_current(key.context(), &self.contexts)
+    }
+
+    /// Until when a session lives that is inserted or renewed at `now`.
+    pub(super) fn deadline(
+        &self,
+        session: &Session<V>,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Timestamp {
+        now.saturating_add(timeout).min(self.lineage.end(session))
+    }
+
+    /// Lets the session under `key` live for what `timeout_of` says of it, from now on.
+    pub(super) fn renew(
+        &self,
+        key: &SessionKey,
+        timeout_of: impl Fn(&Session<V>) -> Duration,
+    ) -> bool {
+        let now = self.clock.now();
+        let deadline_of = |session: &Session<V>| {
+            self.admits(key, session)
+                .then(|| self.deadline(session, timeout_of(session), now))
+        };
+        self.map.retime_with(key, deadline_of, now)
     }
 
     /// The session under `key`, without using it up.

@@ -18,8 +18,10 @@
 //! inserted at `t` with timeout `d` can be resumed while `now <= t + d`, and a
 //! flush removes it once `now > t + d`; in between there is nothing, and a
 //! session with timeout zero lives for the instant of its insertion. A timeout
-//! that leads past the end of the clock, such as [`Duration::MAX`], never
-//! ends: such a session leaves by eviction or removal only.
+//! that leads past the end of the clock, such as [`Duration::MAX`], is for as
+//! long as the [lineage](SessionCacheBuilder::lineage) may last: no session is
+//! resumed later than 24 hours after the full authentication it goes back to,
+//! unless the cache has another cap, or none.
 //!
 //! # Invalidation
 //!
@@ -57,6 +59,7 @@ mod clock;
 mod context;
 mod handle;
 mod id;
+mod lineage;
 pub(crate) mod monotonic;
 mod options;
 pub(crate) mod purge;

@@ -28,7 +28,8 @@ use crate::Timestamp;
 pub struct SessionOptions {
     /// How long the session lives from its insertion on; `None` for the
     /// cache's timeout. Zero is legal: valid at the instant of insertion only.
-    /// [`Duration::MAX`] is for ever.
+    /// [`Duration::MAX`] is for as long as its
+    /// [lineage](super::SessionCacheBuilder::lineage) may last.
     pub timeout: Option<Duration>,
     /// Whether the first successful lookup takes the session out of the cache.
     pub single_use: bool,
@@ -38,9 +39,14 @@ pub struct SessionOptions {
     /// it has no influence on lifetime or eviction.
     pub probation: bool,
     /// When the peer was first fully authenticated, on the cache's clock;
-    /// `None` for now. A session that was minted by a resumption inherits this
-    /// time from the session that was resumed.
+    /// `None` for now, and so is a time that hasn't come yet. A session that was
+    /// minted by a resumption inherits this time from the session that was
+    /// resumed: so its lineage comes to [an end](super::SessionCacheBuilder::lineage).
     pub authenticated_at: Option<Timestamp>,
+    /// Whether it is a session of TLS 1.3, whose lineage ends after seven days at
+    /// the latest (RFC 8446, 4.6.1), whatever
+    /// [the cache's cap](super::SessionCacheBuilder::lineage).
+    pub tls13: bool,
 }
 
 impl SessionOptions {
@@ -62,6 +68,13 @@ impl SessionOptions {
     #[must_use]
     pub const fn probation(mut self, probation: bool) -> Self {
         self.probation = probation;
+        self
+    }
+
+    /// Sets [`tls13`](Self::tls13).
+    #[must_use]
+    pub const fn tls13(mut self, tls13: bool) -> Self {
+        self.tls13 = tls13;
         self
     }
 
@@ -99,6 +112,13 @@ mod tests {
             default.probation(true),
             SessionOptions {
                 probation: true,
+                ..default
+            }
+        );
+        assert_eq!(
+            default.tls13(true),
+            SessionOptions {
+                tls13: true,
                 ..default
             }
         );

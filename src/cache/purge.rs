@@ -173,7 +173,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         if inner.contexts.raise(context) {
             inner.purges.ask();
         } else {
-            // Its generations are used up, after four billion purges: now they go one by one.
+            // Its generations are used up, after 16 million purges: now they go one by one.
             inner.map.remove_where(|key, _| key.context() == context);
         }
     }

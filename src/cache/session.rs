@@ -1,6 +1,8 @@
 //! What the map stores for a key: the caller's value and what TLS adds to it.
 
-use super::context::{Context, Contexts};
+use std::time::Duration;
+
+use super::context::{Context, Contexts, LAST_GENERATION};
 use super::options::SessionOptions;
 use crate::Timestamp;
 
@@ -12,18 +14,23 @@ pub(super) struct Session<V> {
     value: V,
     /// When the peer was first fully authenticated.
     authenticated_at: Timestamp,
-    /// The generation of the key's context when the session was inserted.
-    generation: u32,
-    flags: Flags,
+    marks: Marks,
+    span: Span,
 }
 
 impl<V> Session<V> {
-    /// A session inserted at `now` into a context of `generation`.
-    pub(super) fn new(value: V, options: &SessionOptions, generation: u32, now: Timestamp) -> Self {
+    /// A session inserted at `now` into a context of `generation`, of a cache whose timeout is `timeout`.
+    pub(super) fn new(
+        value: V,
+        options: &SessionOptions,
+        timeout: Duration,
+        generation: u32,
+        now: Timestamp,
+    ) -> Self {
         Self {
-            authenticated_at: options.authenticated_at.unwrap_or(now),
-            generation,
-            flags: Flags::new(options),
+            authenticated_at: options.authenticated_at.map_or(now, |at| at.min(now)),
+            marks: Marks::new(options, generation),
+            span: Span::new(options.timeout.unwrap_or(timeout)),
             value,
         }
     }
@@ -41,46 +48,83 @@ impl<V> Session<V> {
         self.authenticated_at
     }
 
+    /// How long it lives after it was inserted, and after each use that renews it.
+    pub(super) fn timeout(&self) -> Duration {
+        self.span.get()
+    }
+
     /// Whether `context`, the one in the session's key, still has the
     /// generation that the session was inserted with. If not, the session is
     /// invisible.
     #[inline]
     pub(super) fn is_current(&self, context: Context, contexts: &Contexts) -> bool {
-        self.generation == contexts.generation(context)
+        self.marks.generation() == contexts.generation(context)
     }
 
     #[inline]
     pub(super) fn is_single_use(&self) -> bool {
-        self.flags.has(Flags::SINGLE_USE)
+        self.marks.has(Marks::SINGLE_USE)
     }
 
     pub(super) fn is_on_probation(&self) -> bool {
-        self.flags.has(Flags::PROBATION)
+        self.marks.has(Marks::PROBATION)
+    }
+
+    pub(super) fn is_tls13(&self) -> bool {
+        self.marks.has(Marks::TLS13)
     }
 }
 
-/// A set of yes-or-no properties.
+/// The generation of the key's context when the session was inserted, and what is true of the session
+/// or not.
 #[derive(Clone, Copy)]
-struct Flags(u8);
+struct Marks(u32);
 
-impl Flags {
-    const SINGLE_USE: Self = Self(1);
-    const PROBATION: Self = Self(1 << 1);
+impl Marks {
+    const SINGLE_USE: u32 = 1;
+    const PROBATION: u32 = 1 << 1;
+    const TLS13: u32 = 1 << 2;
+    /// Where the generation begins.
+    const SHIFT: u32 = LAST_GENERATION.leading_zeros();
 
-    fn new(options: &SessionOptions) -> Self {
-        let mut flags = 0;
-        if options.single_use {
-            flags |= Self::SINGLE_USE.0;
-        }
-        if options.probation {
-            flags |= Self::PROBATION.0;
-        }
-        Self(flags)
+    fn new(options: &SessionOptions, generation: u32) -> Self {
+        debug_assert!(generation <= LAST_GENERATION);
+        let marks = [
+            (options.single_use, Self::SINGLE_USE),
+            (options.probation, Self::PROBATION),
+            (options.tls13, Self::TLS13),
+        ];
+        let set = marks.into_iter().filter(|&(set, _)| set);
+        Self(set.fold(generation << Self::SHIFT, |all, (_, mark)| all | mark))
     }
 
     #[inline]
-    fn has(self, flag: Self) -> bool {
-        self.0 & flag.0 != 0
+    fn has(self, mark: u32) -> bool {
+        self.0 & mark != 0
+    }
+
+    #[inline]
+    fn generation(self) -> u32 {
+        self.0 >> Self::SHIFT
+    }
+}
+
+/// A timeout in milliseconds, rounded up. What doesn't fit, 49 days, is for ever: another cap ends it.
+#[derive(Clone, Copy)]
+struct Span(u32);
+
+impl Span {
+    fn new(timeout: Duration) -> Self {
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        Self(u32::try_from(millis).unwrap_or(u32::MAX))
+    }
+
+    fn get(self) -> Duration {
+        if self.0 == u32::MAX {
+            Duration::MAX
+        } else {
+            Duration::from_millis(self.0.into())
+        }
     }
 }
 
@@ -89,27 +133,44 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(7);
+    const TIMEOUT: Duration = Duration::from_secs(300);
 
     #[test]
-    fn flags_are_independent() {
-        for (single_use, probation) in [(false, false), (false, true), (true, false), (true, true)]
-        {
+    fn marks_and_generation_are_independent() {
+        for bits in 0..8 {
+            let set = |bit: u32| bits & bit != 0;
             let options = SessionOptions::default()
-                .single_use(single_use)
-                .probation(probation);
-            let session = Session::new((), &options, 0, NOW);
-            assert_eq!(session.is_single_use(), single_use);
-            assert_eq!(session.is_on_probation(), probation);
+                .single_use(set(1))
+                .probation(set(2))
+                .tls13(set(4));
+            for generation in [0, 1, LAST_GENERATION] {
+                let session = Session::new((), &options, TIMEOUT, generation, NOW);
+                assert_eq!(session.is_single_use(), set(1));
+                assert_eq!(session.is_on_probation(), set(2));
+                assert_eq!(session.is_tls13(), set(4));
+                assert_eq!(session.marks.generation(), generation);
+            }
         }
+    }
+
+    #[test]
+    fn timeouts_are_rounded_up_to_milliseconds() {
+        let of = |timeout| Session::new((), &SessionOptions::default(), timeout, 0, NOW).timeout();
+        for exact in [0, 1, 300_000, u32::MAX - 1].map(|ms| Duration::from_millis(ms.into())) {
+            assert_eq!(of(exact), exact);
+        }
+        assert_eq!(of(Duration::from_nanos(1)), Duration::from_millis(1));
+        assert_eq!(of(Duration::from_secs(50 * 86_400)), Duration::MAX);
+        assert_eq!(of(Duration::MAX), Duration::MAX);
     }
 
     #[test]
     fn authentication_is_now_unless_inherited() {
         let options = SessionOptions::default();
-        let first = Session::new((), &options, 0, NOW);
+        let first = Session::new((), &options, TIMEOUT, 0, NOW);
         assert_eq!(first.authenticated_at(), NOW);
         let inherited = options.authenticated_at(Timestamp::from_secs(3));
-        let second = Session::new((), &inherited, 0, NOW);
+        let second = Session::new((), &inherited, TIMEOUT, 0, NOW);
         assert_eq!(second.authenticated_at(), Timestamp::from_secs(3));
     }
 

@@ -116,6 +116,13 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         self.inner.timeout
     }
 
+    /// How long after the full authentication of its peer a session may be
+    /// resumed; `None` is without end. See
+    /// [`SessionCacheBuilder::lineage`](super::SessionCacheBuilder::lineage).
+    pub fn lineage(&self) -> Option<Duration> {
+        self.inner.lineage.cap()
+    }
+
     /// How many sessions an insertion looks at that takes part in a flush; `None` if the cache
     /// doesn't flush by itself. See [`SessionCacheBuilder::automatic_flush`](super::SessionCacheBuilder::automatic_flush).
     pub fn automatic_flush(&self) -> Option<usize> {
@@ -195,7 +202,8 @@ mod tests {
 
     fn cache() -> (SessionCache<u8>, ManualClock) {
         let (clock, hand) = Clock::manual(START);
-        let cache = SessionCache::builder().clock(clock).build().unwrap();
+        let builder = SessionCache::builder().clock(clock).lineage(None);
+        let cache = builder.build().unwrap();
         (cache, hand)
     }
 

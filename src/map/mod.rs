@@ -427,9 +427,41 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
+        self.retime_with(key, |_| Some(deadline), now)
+    }
+
+    /// Like [`retime`](Self::retime), with the deadline that `deadline_of` gives for the value; `None`
+    /// leaves the entry as it is.
+    ///
+    /// It is this value whose deadline changes, or none: `deadline_of` is called again if the entry
+    /// was replaced meanwhile.
+    ///
+    /// ```
+    /// use sessionwheel::{ExpiringMap, Timestamp};
+    ///
+    /// let map = ExpiringMap::<u32, Timestamp>::builder().build()?;
+    /// let at = Timestamp::from_secs;
+    /// map.insert(7, at(500), at(100), at(0)).unwrap();
+    ///
+    /// // As long again, but not beyond what the value allows.
+    /// let longer = |limit: &Timestamp| Some(at(550).min(*limit));
+    /// assert!(map.retime_with(&7, longer, at(50)));
+    /// assert_eq!(map.get_entry(&7, at(50), &map.pin()).unwrap().deadline(), at(500));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn retime_with<Q>(
+        &self,
+        key: &Q,
+        deadline_of: impl Fn(&V) -> Option<Timestamp>,
+        now: Timestamp,
+    ) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         let guard = reclaim::pin();
+        let same = |k: &K| key.equivalent(k);
         self.core
-            .retime(self.hash(key), |k| key.equivalent(k), deadline, now, &guard)
+            .retime(self.hash(key), same, deadline_of, now, &guard)
     }
 }
 

@@ -168,17 +168,17 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         }
     }
 
-    /// Gives a live entry another deadline. `true` only if it then lives until that.
+    /// Gives a live entry another deadline, unless `deadline_of` gives none. `true` only if it then
+    /// lives until that.
     pub(super) fn retime(
         &self,
         hash: u64,
         same: impl Fn(&K) -> bool,
-        deadline: Timestamp,
+        deadline_of: impl Fn(&V) -> Option<Timestamp>,
         now: Timestamp,
         guard: &Guard,
     ) -> bool {
         let now = Moment::new(now);
-        let new = Deadline::new(deadline);
         let Route { shard, hash, .. } = self.route(hash);
         loop {
             let found = shard.table.lookup(&shard.slab, hash, equals(&same));
@@ -189,6 +189,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             if slot.load_link().is_marked() {
                 continue; // as in `get`
             }
+            // SAFETY: the walk has reached the slot, and we are pinned.
+            let Some(new) = (unsafe { slot.with_body(|_, value| deadline_of(value)) }) else {
+                return false;
+            };
+            let new = Deadline::new(new);
             if old.has_passed(now) || new.has_passed(now) {
                 return false;
             }
@@ -232,6 +237,24 @@ fn equals<K, V>(same: &impl Fn(&K) -> bool) -> impl FnMut(&Slot<K, V>) -> bool {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use crate::{ExpiringMap, Timestamp};
+
+    #[test]
+    fn a_retiming_is_of_the_value_that_was_asked_about() {
+        let at = Timestamp::from_secs;
+        let map: ExpiringMap<u64, u64> = ExpiringMap::builder().build().unwrap();
+        map.insert(7, 200, at(100), at(0)).unwrap();
+        let replaced = |&value: &u64| {
+            if value == 200 {
+                map.insert(7, 300, at(100), at(0)).unwrap();
+            }
+            Some(at(value))
+        };
+        assert!(map.retime_with(&7, replaced, at(0)));
+        assert!(!map.retime_with(&7, |_| None, at(0)));
+        let guard = map.pin();
+        let entry = map.get_entry(&7, at(0), &guard).unwrap();
+        assert_eq!((*entry.value(), entry.deadline()), (300, at(300)));
+    }
 
     /// The condition is asked between the judgement and the mark.
     #[test]

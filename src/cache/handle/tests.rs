@@ -9,8 +9,8 @@ const NANO: Duration = Duration::from_nanos(1);
 
 fn cache<V: Send + Sync + 'static>() -> (SessionCache<V>, ManualClock) {
     let (clock, hand) = Clock::manual(START);
-    let cache = SessionCache::builder().clock(clock).build().unwrap();
-    (cache, hand)
+    let builder = SessionCache::builder().clock(clock).lineage(None);
+    (builder.build().unwrap(), hand)
 }
 
 fn key(n: u8) -> SessionKey {

@@ -1,6 +1,7 @@
 //! Tests of purges, and of [`SessionCache::flush_sessions`].
 
 use super::*;
+use crate::cache::context::LAST_GENERATION;
 use crate::cache::{Clock, SessionId, SessionOptions};
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::{Arc, thread};
@@ -11,7 +12,7 @@ const START: u64 = 1 << 33;
 fn cache() -> SessionCache<u64> {
     let (clock, _hand) = Clock::manual(Timestamp::from_secs(START));
     let builder = SessionCache::builder().clock(clock).shards(4);
-    let builder = builder.automatic_flush(None);
+    let builder = builder.automatic_flush(None).lineage(None);
     builder.maximum(None).build().unwrap()
 }
 
@@ -160,7 +161,7 @@ fn threads_that_flush_share_the_steps() {
 fn when_its_generations_are_used_up_a_context_is_emptied() {
     let cache = cache();
     let tenant = cache.context().unwrap();
-    cache.inner.contexts.set_generation(tenant, u32::MAX);
+    cache.inner.contexts.set_generation(tenant, LAST_GENERATION);
     fill(&cache, tenant, 0..10);
     fill(&cache, Context::DEFAULT, 0..10);
     cache.purge(tenant);
