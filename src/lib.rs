@@ -143,8 +143,9 @@ mod tournament;
 mod wheel;
 
 pub use cache::{
-    Clock, Context, ContextsExhausted, ManualClock, SessionCache, SessionCacheBuilder, SessionId,
-    SessionIdTooLong, SessionKey, SessionOptions, SessionRef, Sessions,
+    Clock, Context, ContextsExhausted, Counters, Endpoint, Established, ExternalTier, Fetched,
+    ManualClock, Mode, Resumed, Role, SessionCache, SessionCacheBuilder, SessionId,
+    SessionIdTooLong, SessionKey, SessionOptions, SessionRef, Sessions, TierSession,
 };
 pub use map::{
     BuildError, Cursor, DefaultHashBuilder, DefaultHasher, Entry, ExpiringMap, InsertError,

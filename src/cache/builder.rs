@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::automatic::Automatic;
 use super::clock::Clock;
 use super::context::Contexts;
+use super::endpoint::{External, ExternalTier, Fetched, GetCallback, Mode, Modes, OnNew, Tallies};
 use super::handle::{Inner, SessionCache};
 use super::id::SessionKey;
 use super::lineage::{self, Lineage};
@@ -56,6 +57,9 @@ pub struct SessionCacheBuilder<V: Send + Sync + 'static> {
     on_remove: Option<OnRemove<V>>,
     automatic: Option<usize>,
     lineage: Option<Duration>,
+    modes: Modes,
+    on_new: Option<OnNew<V>>,
+    external: Option<Box<dyn ExternalTier<V>>>,
 }
 
 impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
@@ -69,6 +73,9 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
             on_remove: None,
             automatic: Some(DEFAULT_BUDGET),
             lineage: Some(lineage::DEFAULT),
+            modes: Modes::default(),
+            on_new: None,
+            external: None,
         }
     }
 
@@ -214,6 +221,116 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         self
     }
 
+    /// Calls `on_new` for each session that a handshake has
+    /// [established](super::Endpoint::established), before it is kept; one that it says false to is not
+    /// kept, neither inside nor outside.
+    ///
+    /// So has it the manual page of `SSL_CTX_sess_set_new_cb`; OpenSSL's code keeps it inside, and
+    /// calls when it is there already. One that panics has said false; that is counted. It may call
+    /// into the cache. A second call of this method replaces the first one's function.
+    pub fn on_new(
+        mut self,
+        on_new: impl Fn(&SessionKey, &V) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.on_new = Some(Box::new(on_new));
+        self
+    }
+
+    /// What lies outside of this cache: see [`ExternalTier`].
+    ///
+    /// A second call of this method, or one of [`on_get`](Self::on_get), replaces the first one's.
+    pub fn external(mut self, tier: impl ExternalTier<V>) -> Self {
+        self.external = Some(Box::new(tier));
+        self
+    }
+
+    /// Asks `on_get` for each session that a handshake [looks up](super::Endpoint::resume) and that is not
+    /// inside: `SSL_CTX_sess_set_get_cb`.
+    ///
+    /// With [`on_new`](Self::on_new) and [`on_remove`](Self::on_remove) that is an external cache
+    /// as OpenSSL has it, in which a session for a single use is so on this host
+    /// only. An [`ExternalTier`] is more.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, Fetched, SessionCache, SessionId, SessionKey, TierSession};
+    /// use std::time::Duration;
+    ///
+    /// let cache = SessionCache::builder()
+    ///     .on_get(|key| match key.id().as_bytes() {
+    ///         [1, ..] => Fetched::Hit(TierSession::new(*key, "from outside", Duration::from_secs(60))),
+    ///         _ => Fetched::Miss,
+    ///     })
+    ///     .build()?;
+    /// let [there, elsewhere] = [1, 2].map(|n| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32])));
+    ///
+    /// assert_eq!(cache.server().resume(&there).hit(), Some("from outside"));
+    /// assert_eq!(cache.server().resume(&elsewhere).hit(), None);
+    /// assert!(cache.contains(&there), "kept inside");
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn on_get(
+        mut self,
+        on_get: impl Fn(&SessionKey) -> Fetched<V> + Send + Sync + 'static,
+    ) -> Self {
+        self.external = Some(Box::new(GetCallback(on_get)));
+        self
+    }
+
+    /// For which handshakes sessions are cached; those of servers by default.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.modes.mode = mode;
+        self
+    }
+
+    /// Whether [`resume`](super::Endpoint::resume) looks inside; it does by default.
+    ///
+    /// False is `SSL_SESS_CACHE_NO_INTERNAL_LOOKUP`: only what lies [outside](Self::external) counts.
+    pub fn internal_lookup(mut self, lookup: bool) -> Self {
+        self.modes.internal_lookup = lookup;
+        self
+    }
+
+    /// Whether what is [established](super::Endpoint::established), or comes from outside, is kept inside; it is by
+    /// default.
+    ///
+    /// False is `SSL_SESS_CACHE_NO_INTERNAL_STORE`.
+    pub fn internal_store(mut self, store: bool) -> Self {
+        self.modes.internal_store = store;
+        self
+    }
+
+    /// Whether a session that is [resumed](super::Endpoint::resume) lives as long again, from then on; it
+    /// doesn't by default.
+    ///
+    /// It lives for the timeout it was established with (of more than 49 days: for ever), one that came from
+    /// outside for the cache's, and never beyond the cap on its [lineage](Self::lineage). One for a single
+    /// use is not renewed.
+    ///
+    /// True is `SSL_SESS_CACHE_UPDATE_TIME` as its manual page has it. (OpenSSL's code renews when a
+    /// session is added, not when it is used.)
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, SessionOptions, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).update_time(true).build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.server().established(key, (), SessionOptions::default()).unwrap();
+    ///
+    /// for _ in 0..5 {
+    ///     hand.advance(Duration::from_secs(200));
+    ///     assert!(cache.server().resume(&key).hit().is_some());
+    /// }
+    /// hand.advance(Duration::from_secs(301));
+    /// assert!(cache.server().resume(&key).hit().is_none());
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn update_time(mut self, renew: bool) -> Self {
+        self.modes.update_time = renew;
+        self
+    }
+
     /// Makes the cache.
     ///
     /// # Errors
@@ -230,9 +347,16 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         if let Some((threads, spawn)) = self.helpers {
             map = map.helpers(threads, spawn);
         }
-        if let Some(on_remove) = self.on_remove {
+        let external = self.external.map(External::new);
+        if self.on_remove.is_some() || external.is_some() {
+            let (on_remove, external) = (self.on_remove, external.clone());
             map = map.listener(move |key, session: &Session<V>, reason| {
-                on_remove(key, session.value(), reason);
+                if let Some(external) = &external {
+                    external.left(key, reason);
+                }
+                if let Some(on_remove) = &on_remove {
+                    on_remove(key, session.value(), reason);
+                }
             });
         }
         Ok(SessionCache::new(Inner {
@@ -243,6 +367,10 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
             contexts: Contexts::new(),
             purges: Purges::default(),
             automatic: Automatic::new(self.automatic),
+            modes: self.modes,
+            on_new: self.on_new,
+            external,
+            tallies: Tallies::new(),
         }))
     }
 }
@@ -261,6 +389,9 @@ impl<V: Send + Sync + 'static> fmt::Debug for SessionCacheBuilder<V> {
             )
             .field("on_remove", &self.on_remove.is_some())
             .field("automatic_flush", &self.automatic)
+            .field("modes", &self.modes)
+            .field("on_new", &self.on_new.is_some())
+            .field("external", &self.external.is_some())
             .finish()
     }
 }

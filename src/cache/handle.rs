@@ -7,6 +7,7 @@ use super::automatic::Automatic;
 use super::builder::SessionCacheBuilder;
 use super::clock::Clock;
 use super::context::{Context, Contexts, ContextsExhausted};
+use super::endpoint::{External, Modes, OnNew, Tallies};
 use super::id::SessionKey;
 use super::lineage::Lineage;
 use super::options::SessionOptions;
@@ -14,7 +15,7 @@ use super::purge::Purges;
 use super::session::Session;
 use super::view::SessionRef;
 use crate::sync::Arc;
-use crate::{Entry, ExpiringMap, Guard, InsertError, Inserted, Timestamp};
+use crate::{Entry, ExpiringMap, Guard, InsertError, Inserted, Reason, Timestamp};
 
 /// A cache of TLS sessions that expire.
 ///
@@ -63,6 +64,10 @@ pub(super) struct Inner<V: Send + Sync + 'static> {
     pub(super) contexts: Contexts,
     pub(super) purges: Purges,
     pub(super) automatic: Automatic,
+    pub(super) modes: Modes,
+    pub(super) on_new: Option<OnNew<V>>,
+    pub(super) external: Option<Arc<External<V>>>,
+    pub(super) tallies: Tallies,
 }
 
 impl<V: Send + Sync + 'static> SessionCache<V> {
@@ -139,21 +144,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ) -> Result<Inserted, InsertError<SessionKey, V>> {
         let inner = &*self.inner;
         let now = inner.clock.now();
-        let timeout = options.timeout.unwrap_or(inner.timeout);
-        let generation = inner.contexts.generation(key.context());
-        let session = Session::new(value, &options, timeout, generation, now);
-        let deadline = inner.deadline(&session, timeout, now);
-        let inserted = inner.map.insert(key, session, deadline, now);
-        let inserted = inserted.map_err(|error| match error {
-            InsertError::Expired(k, s) => InsertError::Expired(k, s.into_value()),
-            InsertError::Zero(k, s) => InsertError::Zero(k, s.into_value()),
-            InsertError::Full(k, s) => InsertError::Full(k, s.into_value()),
-            InsertError::Exhausted(k, s) => InsertError::Exhausted(k, s.into_value()),
-        })?;
-        inner
-            .automatic
-            .inserted(|budget| inner.flush_within(now, budget));
-        Ok(inserted)
+        let (session, deadline) = inner.prepare(&key, value, &options, now);
+        inner.put(key, session, deadline, now)
     }
 
     /// The value of the session under `key`, for resumption.
@@ -221,6 +213,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         inner
             .map
             .take_if(key, admitted, inner.clock.now(), guard)
+            .filter(|_| inner.claim(key))
             .map(|taken| taken.value().value())
     }
 
@@ -236,9 +229,14 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// Removes the session under `key`, expired or not.
     ///
     /// True for the one call that removed it; false if there was nothing to
-    /// remove.
+    /// remove. Either way an [external tier](crate::ExternalTier) is told.
     pub fn remove(&self, key: &SessionKey) -> bool {
-        self.inner.map.remove(key)
+        let inner = &*self.inner;
+        let removed = inner.map.remove(key);
+        if let (false, Some(external)) = (removed, &inner.external) {
+            external.left(key, Reason::Removed);
+        }
+        removed
     }
 
     /// Lets the session under `key` live for `timeout` from now on, be that
@@ -275,6 +273,53 @@ impl<V: Send + Sync + 'static> Inner<V> {
     #[inline]
     pub(super) fn admits(&self, key: &SessionKey, session: &Session<V>) -> bool {
         session.is_current(key.context(), &self.contexts)
+            && session
+                .removals()
+                .is_none_or(|seen| self.removals(key) == seen)
+    }
+
+    #[cold]
+    fn removals(&self, key: &SessionKey) -> u32 {
+        self.external.as_ref().map_or(0, |e| e.removals(key))
+    }
+
+    /// A session to be inserted at `now`, and until when it lives.
+    pub(super) fn prepare(
+        &self,
+        key: &SessionKey,
+        value: V,
+        options: &SessionOptions,
+        now: Timestamp,
+    ) -> (Session<V>, Timestamp) {
+        let timeout = options.timeout.unwrap_or(self.timeout);
+        let generation = self.contexts.generation(key.context());
+        let session = Session::new(value, options, timeout, generation, now);
+        let deadline = self.deadline(&session, timeout, now);
+        (session, deadline)
+    }
+
+    pub(super) fn put(
+        &self,
+        key: SessionKey,
+        session: Session<V>,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Result<Inserted, InsertError<SessionKey, V>> {
+        let inserted = self.map.insert(key, session, deadline, now);
+        let inserted = inserted.map_err(|error| match error {
+            InsertError::Expired(k, s) => InsertError::Expired(k, s.into_value()),
+            InsertError::Zero(k, s) => InsertError::Zero(k, s.into_value()),
+            InsertError::Full(k, s) => InsertError::Full(k, s.into_value()),
+            InsertError::Exhausted(k, s) => InsertError::Exhausted(k, s.into_value()),
+        })?;
+        self.automatic
+            .inserted(|budget| self.flush_within(now, budget));
+        Ok(inserted)
+    }
+
+    /// How long a session lives after a use that renews it.
+    pub(super) fn timeout_of(&self, session: &Session<V>) -> Duration {
+        session.timeout().unwrap_or(self.timeout)
     }
 
     /// Until when a session lives that is inserted or renewed at `now`.
@@ -313,9 +358,27 @@ impl<V: Send + Sync + 'static> Inner<V> {
             .filter(|session| self.admits(key, session))
     }
 
-    /// The session under `key`, for resumption: a session for a single use is taken out by it.
+    /// Whether there is a session under `key` that has expired.
+    pub(super) fn is_expired(&self, key: &SessionKey, guard: &Guard) -> bool {
+        let ever = self.map.get(key, Timestamp::ZERO, guard);
+        ever.is_some_and(|session| self.admits(key, session))
+    }
+
+    /// The session under `key`, for resumption: a session for a single use is taken out by it, inside
+    /// and outside.
     #[inline]
     fn resume<'g>(
+        &'g self,
+        key: &SessionKey,
+        guard: &'g Guard,
+    ) -> Option<Entry<'g, SessionKey, Session<V>>> {
+        let found = self.found(key, guard)?;
+        (!found.value().is_single_use() || self.claim(key)).then_some(found)
+    }
+
+    /// The session under `key`: a session for a single use is taken out inside.
+    #[inline]
+    pub(super) fn found<'g>(
         &'g self,
         key: &SessionKey,
         guard: &'g Guard,

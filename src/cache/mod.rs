@@ -57,6 +57,7 @@ mod automatic;
 mod builder;
 mod clock;
 mod context;
+mod endpoint;
 mod handle;
 mod id;
 mod lineage;
@@ -70,6 +71,9 @@ mod view;
 pub use builder::SessionCacheBuilder;
 pub use clock::{Clock, ManualClock};
 pub use context::{Context, ContextsExhausted};
+pub use endpoint::{
+    Counters, Endpoint, Established, ExternalTier, Fetched, Mode, Resumed, Role, TierSession,
+};
 pub use handle::SessionCache;
 pub use id::{SessionId, SessionIdTooLong, SessionKey};
 pub use options::SessionOptions;

@@ -15,6 +15,7 @@ pub(super) struct Session<V> {
     /// When the peer was first fully authenticated.
     authenticated_at: Timestamp,
     marks: Marks,
+    /// Of one that came from outside, see [`fetched`](Self::fetched).
     span: Span,
 }
 
@@ -48,9 +49,28 @@ impl<V> Session<V> {
         self.authenticated_at
     }
 
-    /// How long it lives after it was inserted, and after each use that renews it.
-    pub(super) fn timeout(&self) -> Duration {
-        self.span.get()
+    /// It came from outside, where sessions like it had been removed so often before it was asked for.
+    pub(super) fn fetched(self, removals: u32) -> Self {
+        Self {
+            marks: self.marks.and(Marks::FETCHED),
+            span: Span(removals),
+            ..self
+        }
+    }
+
+    /// How often sessions like it had been removed, if it came from outside.
+    #[inline]
+    pub(super) fn removals(&self) -> Option<u32> {
+        self.marks.has(Marks::FETCHED).then_some(self.span.0)
+    }
+
+    /// How long it lives after it was inserted, and after each use that renews it, if that is known here.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        (!self.marks.has(Marks::FETCHED)).then(|| self.span.get())
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.marks.generation()
     }
 
     /// Whether `context`, the one in the session's key, still has the
@@ -84,6 +104,7 @@ impl Marks {
     const SINGLE_USE: u32 = 1;
     const PROBATION: u32 = 1 << 1;
     const TLS13: u32 = 1 << 2;
+    const FETCHED: u32 = 1 << 3;
     /// Where the generation begins.
     const SHIFT: u32 = LAST_GENERATION.leading_zeros();
 
@@ -96,6 +117,10 @@ impl Marks {
         ];
         let set = marks.into_iter().filter(|&(set, _)| set);
         Self(set.fold(generation << Self::SHIFT, |all, (_, mark)| all | mark))
+    }
+
+    fn and(self, mark: u32) -> Self {
+        Self(self.0 | mark)
     }
 
     #[inline]
@@ -145,6 +170,15 @@ mod tests {
                 .tls13(set(4));
             for generation in [0, 1, LAST_GENERATION] {
                 let session = Session::new((), &options, TIMEOUT, generation, NOW);
+                assert_eq!(
+                    (session.removals(), session.timeout()),
+                    (None, Some(TIMEOUT))
+                );
+                let session = session.fetched(u32::MAX);
+                assert_eq!(
+                    (session.removals(), session.timeout()),
+                    (Some(u32::MAX), None)
+                );
                 assert_eq!(session.is_single_use(), set(1));
                 assert_eq!(session.is_on_probation(), set(2));
                 assert_eq!(session.is_tls13(), set(4));
@@ -155,7 +189,11 @@ mod tests {
 
     #[test]
     fn timeouts_are_rounded_up_to_milliseconds() {
-        let of = |timeout| Session::new((), &SessionOptions::default(), timeout, 0, NOW).timeout();
+        let of = |timeout| {
+            Session::new((), &SessionOptions::default(), timeout, 0, NOW)
+                .timeout()
+                .unwrap()
+        };
         for exact in [0, 1, 300_000, u32::MAX - 1].map(|ms| Duration::from_millis(ms.into())) {
             assert_eq!(of(exact), exact);
         }

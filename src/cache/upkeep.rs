@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::endpoint::Count;
 use super::handle::{Inner, SessionCache};
 use super::view::Sessions;
 use crate::{Guard, Stats, Swept, Timestamp};
@@ -59,6 +60,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// past leaves some that have expired. [`Timestamp::NEVER`] removes all
     /// but those that never expire; [`clear`](Self::clear) removes these too.
     pub fn flush_at(&self, at: Timestamp) -> Swept {
+        self.inner.tallies.count(Count::Flush);
         let mut swept = self.inner.map.flush(at);
         swept.removed += self.inner.remove_purged();
         swept
@@ -152,7 +154,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// [`now`](Self::now). Sessions for a single use are shown and not used
     /// up; don't resume from here.
     pub fn iter<'g>(&'g self, guard: &'g Guard) -> Sessions<'g, V> {
-        Sessions::new(self.inner.map.iter(guard), &self.inner.contexts)
+        Sessions::new(&self.inner, guard)
     }
 
     /// Holds back the destruction of what leaves, until the guard is dropped,
@@ -183,6 +185,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 impl<V: Send + Sync + 'static> Inner<V> {
     /// First what has expired at `at`, then what was purged.
     pub(super) fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
+        self.tallies.count(Count::Flush);
         let mut swept = self.map.flush_within(at, budget);
         let left = budget.saturating_sub(swept.visited);
         swept.add(self.remove_purged_within(left));

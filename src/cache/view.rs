@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use super::context::{Context, Contexts};
+use super::context::Context;
+use super::handle::Inner;
 use super::id::SessionKey;
 use super::session::Session;
-use crate::{Entry, Iter, Timestamp};
+use crate::{Entry, Guard, Iter, Timestamp};
 
 /// A cached session with all that the cache knows of it.
 ///
@@ -123,12 +124,13 @@ impl<V> fmt::Debug for SessionRef<'_, V> {
 /// is seen and what isn't.
 pub struct Sessions<'g, V: Send + Sync + 'static> {
     entries: Iter<'g, SessionKey, Session<V>>,
-    contexts: &'g Contexts,
+    cache: &'g Inner<V>,
 }
 
 impl<'g, V: Send + Sync + 'static> Sessions<'g, V> {
-    pub(super) fn new(entries: Iter<'g, SessionKey, Session<V>>, contexts: &'g Contexts) -> Self {
-        Self { entries, contexts }
+    pub(super) fn new(cache: &'g Inner<V>, guard: &'g Guard) -> Self {
+        let entries = cache.map.iter(guard);
+        Self { entries, cache }
     }
 }
 
@@ -139,7 +141,7 @@ impl<'g, V: Send + Sync + 'static> Iterator for Sessions<'g, V> {
         self.entries
             .by_ref()
             .map(|entry| SessionRef::of(&entry))
-            .find(|found| found.session.is_current(found.context(), self.contexts))
+            .find(|found| self.cache.admits(found.key, found.session))
     }
 }
 

@@ -1,0 +1,402 @@
+//! [`Endpoint`]: what a TLS stack does with a cache, handshake by handshake.
+//!
+//! The operations of [`SessionCache`] are on the internal cache and ask for nothing else, as
+//! `SSL_CTX_add_session(3)` and its neighbours do. An endpoint goes by what the cache was told about
+//! handshakes: [for which](Mode), in which order inside and [outside](ExternalTier), with which callbacks;
+//! and it [counts](Counters).
+
+mod counters;
+mod modes;
+mod tier;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use counters::Counters;
+pub(super) use counters::{Count, Tallies};
+pub(super) use modes::Modes;
+pub use modes::{Mode, Role};
+pub(super) use tier::{External, GetCallback, authenticated_at};
+pub use tier::{ExternalTier, Fetched, TierSession};
+
+use super::handle::{Inner, SessionCache};
+use super::id::SessionKey;
+use super::options::SessionOptions;
+use super::session::Session;
+use crate::contain::contain;
+use crate::{InsertError, Inserted, Timestamp};
+
+/// The new-session callback.
+pub(super) type OnNew<V> = Box<dyn Fn(&SessionKey, &V) -> bool + Send + Sync>;
+
+/// A cache as the handshakes of servers, or those of clients, use it.
+///
+/// From [`SessionCache::server`] or [`SessionCache::client`].
+///
+/// # Examples
+///
+/// ```
+/// use sessionwheel::{Context, SessionCache, SessionId, SessionKey, SessionOptions};
+///
+/// let cache = SessionCache::<Vec<u8>>::builder()
+///     .on_new(|_key, state| state.len() < 10_000)
+///     .build()?;
+/// let server = cache.server();
+///
+/// // A full handshake.
+/// server.begins();
+/// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+/// assert!(server.resume(&key).hit().is_none());
+/// let established = server.established(key, vec![7; 100], SessionOptions::default()).unwrap();
+/// assert!(established.is_kept());
+/// server.ends();
+///
+/// // The next one resumes.
+/// server.begins();
+/// assert_eq!(server.resume(&key).hit(), Some(vec![7; 100]));
+/// server.ends();
+///
+/// let counters = cache.counters();
+/// assert_eq!((counters.accept, counters.accept_good), (2, 2));
+/// assert_eq!((counters.hits, counters.misses), (1, 1));
+/// # Ok::<(), sessionwheel::BuildError>(())
+/// ```
+pub struct Endpoint<'c, V: Send + Sync + 'static> {
+    inner: &'c Inner<V>,
+    role: Role,
+}
+
+/// What became of a session that a handshake has established.
+#[derive(PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Established<V> {
+    /// It is in the cache (and outside, if there is something outside).
+    Kept(Inserted),
+    /// It was handed to the external tier only: the cache has no
+    /// [internal store](crate::SessionCacheBuilder::internal_store).
+    Outside(V),
+    /// It is nowhere: the [mode](Mode) or the
+    /// [new-session callback](crate::SessionCacheBuilder::on_new) said no.
+    Declined(V),
+}
+
+impl<V> Established<V> {
+    /// Whether it is in the cache.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+}
+
+/// What a lookup for resumption has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Resumed<T> {
+    /// The session's value, or what the caller made of it.
+    Hit(T),
+    /// Nothing: the handshake goes on as a full one.
+    Miss,
+    /// The external tier is still being asked: ask again, or go on as after a miss.
+    Pending,
+}
+
+impl<T> Resumed<T> {
+    /// What was found.
+    #[must_use]
+    pub fn hit(self) -> Option<T> {
+        match self {
+            Self::Hit(found) => Some(found),
+            Self::Miss | Self::Pending => None,
+        }
+    }
+
+    /// Whether it is worth asking again.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending)
+    }
+}
+
+impl<V: Send + Sync + 'static> SessionCache<V> {
+    /// The cache as the handshakes of a server use it.
+    pub fn server(&self) -> Endpoint<'_, V> {
+        self.endpoint(Role::Server)
+    }
+
+    /// The cache as the handshakes of a client use it: with [`Mode::Client`] or [`Mode::Both`].
+    pub fn client(&self) -> Endpoint<'_, V> {
+        self.endpoint(Role::Client)
+    }
+
+    fn endpoint(&self, role: Role) -> Endpoint<'_, V> {
+        Endpoint {
+            inner: &self.inner,
+            role,
+        }
+    }
+
+    /// For which handshakes sessions are cached: `SSL_CTX_get_session_cache_mode(3)`.
+    pub fn mode(&self) -> Mode {
+        self.inner.modes.mode
+    }
+
+    /// What [endpoints](Endpoint) have met so far.
+    pub fn counters(&self) -> Counters {
+        let sum = |what| self.inner.tallies.sum(what);
+        let stats = self.stats();
+        Counters {
+            number: self.len() as u64,
+            connect: sum(Count::Connect),
+            connect_good: sum(Count::ConnectGood),
+            connect_renegotiate: sum(Count::ConnectRenegotiate),
+            accept: sum(Count::Accept),
+            accept_good: sum(Count::AcceptGood),
+            accept_renegotiate: sum(Count::AcceptRenegotiate),
+            hits: sum(Count::Hit),
+            cb_hits: sum(Count::CbHit),
+            misses: sum(Count::Miss),
+            timeouts: sum(Count::Timeout),
+            cache_full: stats.evicted,
+            declined: sum(Count::Declined),
+            refused: sum(Count::Refused),
+            unclaimed: sum(Count::Unclaimed),
+            pending: sum(Count::Pending),
+            panics: sum(Count::Panic)
+                + stats.listener_panics
+                + self.inner.external.as_ref().map_or(0, |e| e.panics()),
+            flushes: sum(Count::Flush),
+        }
+    }
+}
+
+impl<V: Send + Sync + 'static> Endpoint<'_, V> {
+    /// Which end this is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Counts a handshake that begins: `accept` or `connect`.
+    pub fn begins(&self) {
+        self.count_by_role(Count::Accept, Count::Connect);
+    }
+
+    /// Counts a handshake that has come to its end, resumed or not: `accept_good` or `connect_good`.
+    pub fn ends(&self) {
+        self.count_by_role(Count::AcceptGood, Count::ConnectGood);
+    }
+
+    /// Counts a renegotiation that begins: `accept_renegotiate` or `connect_renegotiate`.
+    pub fn renegotiates(&self) {
+        self.count_by_role(Count::AcceptRenegotiate, Count::ConnectRenegotiate);
+    }
+
+    fn count_by_role(&self, server: Count, client: Count) {
+        self.inner.tallies.count(match self.role {
+            Role::Server => server,
+            Role::Client => client,
+        });
+    }
+
+    /// A handshake has established a session: keeps it inside and outside, as the cache is set.
+    ///
+    /// First the [mode](Mode) is asked, then the [new-session
+    /// callback](crate::SessionCacheBuilder::on_new); if both agree it goes to the [external
+    /// tier](ExternalTier::store), and then inside like by
+    /// [`insert_with`](SessionCache::insert_with).
+    ///
+    /// # Errors
+    ///
+    /// [`InsertError`] as for [`SessionCache::insert`]; the session is outside then, but for
+    /// [`InsertError::Expired`].
+    pub fn established(
+        &self,
+        key: SessionKey,
+        value: V,
+        options: SessionOptions,
+    ) -> Result<Established<V>, InsertError<SessionKey, V>> {
+        let inner = self.inner;
+        if !inner.modes.mode.includes(self.role) || !inner.welcomes(&key, &value) {
+            inner.tallies.count(Count::Declined);
+            return Ok(Established::Declined(value));
+        }
+        let now = inner.clock.now();
+        let (session, deadline) = inner.prepare(&key, value, &options, now);
+        if deadline < now {
+            return Err(InsertError::Expired(key, session.into_value()));
+        }
+        inner.store_outside(&key, &session, deadline, now);
+        if !inner.modes.internal_store {
+            return Ok(Established::Outside(session.into_value()));
+        }
+        let inserted = inner.put(key, session, deadline, now)?;
+        Ok(Established::Kept(inserted))
+    }
+
+    /// A clone of the value of the session under `key`, for resumption; otherwise like
+    /// [`resume_with`](Self::resume_with).
+    pub fn resume(&self, key: &SessionKey) -> Resumed<V>
+    where
+        V: Clone,
+    {
+        self.resume_with(key, V::clone)
+    }
+
+    /// Looks the session under `key` up for resumption, inside and then outside, and calls `f` with its value.
+    ///
+    /// - Inside, unless the cache goes without [internal
+    ///   lookup](crate::SessionCacheBuilder::internal_lookup). A session that is found lives as long
+    ///   again if the cache [renews](crate::SessionCacheBuilder::update_time).
+    /// - Outside, if there is an [external tier](ExternalTier::fetch). What comes is used only if it is for this
+    ///   id and context, has not expired, was not purged, and its
+    ///   [lineage](crate::SessionCacheBuilder::lineage) has not ended. It is kept inside
+    ///   unless the cache goes without [internal store](crate::SessionCacheBuilder::internal_store).
+    /// - A session for a single use is taken out, inside and outside, and used only if it was still there in
+    ///   both.
+    ///
+    /// With a [mode](Mode) that does not include this end nothing is looked up.
+    ///
+    /// A panic in `f` passes through.
+    pub fn resume_with<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Resumed<R> {
+        let inner = self.inner;
+        if !inner.modes.mode.includes(self.role) {
+            return Resumed::Miss;
+        }
+        if inner.modes.internal_lookup {
+            let guard = inner.map.pin();
+            if let Some(found) = inner.found(key, &guard) {
+                let session = found.value();
+                if session.is_single_use() && !inner.claim(key) {
+                    return Resumed::Miss;
+                }
+                if inner.modes.update_time && !session.is_single_use() {
+                    inner.renew(key, |session| inner.timeout_of(session));
+                }
+                inner.tallies.count(Count::Hit);
+                return Resumed::Hit(f(session.value()));
+            }
+            inner.tallies.count(if inner.is_expired(key, &guard) {
+                Count::Timeout
+            } else {
+                Count::Miss
+            });
+        }
+        inner.resume_from_outside(key, f)
+    }
+}
+
+impl<V: Send + Sync + 'static> Inner<V> {
+    /// What the new-session callback says.
+    fn welcomes(&self, key: &SessionKey, value: &V) -> bool {
+        self.on_new
+            .as_ref()
+            .is_none_or(|on_new| self.contained(|| on_new(key, value)).unwrap_or(false))
+    }
+
+    /// Other people's code; `None` if it panicked.
+    fn contained<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        let done = contain(f);
+        if done.is_none() {
+            self.tallies.count(Count::Panic);
+        }
+        done
+    }
+
+    fn store_outside(
+        &self,
+        key: &SessionKey,
+        session: &Session<V>,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) {
+        if let Some(external) = &self.external {
+            let session = TierSession {
+                authenticated_for: now.saturating_since(session.authenticated_at()),
+                single_use: session.is_single_use(),
+                probation: session.is_on_probation(),
+                tls13: session.is_tls13(),
+                generation: session.generation(),
+                ..TierSession::new(*key, session.value(), deadline.saturating_since(now))
+            };
+            self.contained(|| external.tier.store(session));
+        }
+    }
+
+    /// A session has been taken out inside, or found outside: whether it may be used.
+    pub(super) fn claim(&self, key: &SessionKey) -> bool {
+        let Some(external) = &self.external else {
+            return true;
+        };
+        let claimed = self.contained(|| external.tier.claim(key)).unwrap_or(false);
+        external.removed(key);
+        if !claimed {
+            self.tallies.count(Count::Unclaimed);
+        }
+        claimed
+    }
+
+    fn resume_from_outside<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Resumed<R> {
+        let Some(external) = &self.external else {
+            return Resumed::Miss;
+        };
+        // Before it is asked for: see the tier's ground rules.
+        let removals = external.removals(key);
+        let fetched = self.contained(|| external.tier.fetch(key));
+        let session = match fetched.unwrap_or(Fetched::Miss) {
+            Fetched::Hit(session) => session,
+            Fetched::Miss => return Resumed::Miss,
+            Fetched::Pending => {
+                self.tallies.count(Count::Pending);
+                return Resumed::Pending;
+            }
+        };
+        self.tallies.count(Count::CbHit);
+        let now = self.clock.now();
+        let options = SessionOptions {
+            timeout: Some(session.remaining),
+            single_use: session.single_use,
+            probation: session.probation,
+            tls13: session.tls13,
+            authenticated_at: Some(authenticated_at(&session, now)),
+        };
+        let current = self.contexts.generation(key.context());
+        let expected = session.key == *key && session.generation == current;
+        let session = Session::new(session.value, &options, session.remaining, current, now);
+        if !expected || self.lineage.end(&session) < now {
+            self.tallies.count(Count::Refused);
+            return Resumed::Miss;
+        }
+        if session.is_single_use() && !self.claim(key) {
+            return Resumed::Miss;
+        }
+        self.tallies.count(Count::Hit);
+        let result = f(session.value());
+        if self.modes.internal_store && !session.is_single_use() {
+            let remaining = options.timeout.unwrap_or(Duration::ZERO);
+            let deadline = self.deadline(&session, remaining, now);
+            // If there is no room inside, it stays outside.
+            let _ = self.put(*key, session.fetched(removals), deadline, now);
+        }
+        Resumed::Hit(result)
+    }
+}
+
+impl<V: Send + Sync + 'static> Clone for Endpoint<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: Send + Sync + 'static> Copy for Endpoint<'_, V> {}
+
+impl<V: Send + Sync + 'static> fmt::Debug for Endpoint<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("role", &self.role)
+            .field("mode", &self.inner.modes.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

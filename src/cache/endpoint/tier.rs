@@ -1,0 +1,270 @@
+//! What lies outside: a store that this cache is a part of, for example shared by many hosts.
+//!
+//! # Ground rules
+//!
+//! - The tier is never called under a lock, and what asks it for a session not under a guard either. Every
+//!   call is contained: one that panics costs a miss.
+//! - A session goes outside *before* it is inside, so that whoever removes it from inside, and then
+//!   from outside, removes both.
+//! - What came from outside is kept inside with the number of removals that there had been, of ids like
+//!   this one, *before* it was asked for; a lookup compares. So a removal that has returned
+//!   is not undone by a fetch that was under way.
+
+use std::array;
+use std::time::Duration;
+
+use crate::cache::id::SessionKey;
+use crate::contain::contain;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::{Reason, Timestamp};
+
+/// A session on its way between a cache and its [`ExternalTier`].
+///
+/// Times are spans, since hosts needn't have a clock in common.
+///
+/// # Examples
+///
+/// ```
+/// use sessionwheel::{Context, SessionId, SessionKey, TierSession};
+/// use std::time::Duration;
+///
+/// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+/// let mut session = TierSession::new(key, b"state".to_vec(), Duration::from_secs(300));
+/// session.single_use = true;
+/// assert_eq!(session.authenticated_for, Duration::ZERO);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TierSession<T> {
+    /// Its context and id. One that comes from outside is refused unless they are those that were asked
+    /// for.
+    pub key: SessionKey,
+    /// The caller's.
+    pub value: T,
+    /// How long it still lives.
+    pub remaining: Duration,
+    /// How long ago its peer was fully authenticated.
+    pub authenticated_for: Duration,
+    /// As in [`SessionOptions`](crate::SessionOptions::single_use).
+    pub single_use: bool,
+    /// As in [`SessionOptions`](crate::SessionOptions::probation).
+    pub probation: bool,
+    /// As in [`SessionOptions`](crate::SessionOptions::tls13).
+    pub tls13: bool,
+    /// How often its context had been purged; to be given back as it is. One with another number than
+    /// its context has is refused.
+    pub generation: u32,
+}
+
+impl<T> TierSession<T> {
+    /// A session for any number of resumptions, just authenticated, of a context that was never purged.
+    pub fn new(key: SessionKey, value: T, remaining: Duration) -> Self {
+        Self {
+            key,
+            value,
+            remaining,
+            authenticated_for: Duration::ZERO,
+            single_use: false,
+            probation: false,
+            tls13: false,
+            generation: 0,
+        }
+    }
+
+    /// The same with another value, for example serialised.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> TierSession<U> {
+        TierSession {
+            value: f(self.value),
+            key: self.key,
+            remaining: self.remaining,
+            authenticated_for: self.authenticated_for,
+            single_use: self.single_use,
+            probation: self.probation,
+            tls13: self.tls13,
+            generation: self.generation,
+        }
+    }
+}
+
+/// What an [`ExternalTier`] has for an id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fetched<V> {
+    /// The session.
+    Hit(TierSession<V>),
+    /// Nothing, or nothing that could be had in time.
+    Miss,
+    /// It is being asked for: the handshake may be suspended, and then ask again. (OpenSSL has nothing like
+    /// it in this place; BoringSSL has `SSL_magic_pending_session_ptr`.)
+    Pending,
+}
+
+/// A store outside of the cache that keeps the same sessions, and more: what OpenSSL calls an
+/// external cache, with `SSL_CTX_sess_set_new_cb(3)`, `…_get_cb` and `…_remove_cb`.
+///
+/// [`Endpoint`](super::Endpoint)s look inside first, then here; what is established goes to both. The
+/// methods are called on the threads of handshakes and flushes, under no lock: none of them should wait
+/// for long. While [`claim`](Self::claim) and [`remove`](Self::remove) run nothing that leaves a cache can be
+/// reused, as if a guard were held. Who writes behind sees to it that a `fetch` on the same host
+/// finds what was stored before it, and nothing that was removed before it.
+///
+/// A tier that is down answers [`Fetched::Miss`]; one that panics is taken at that.
+///
+/// # Examples
+///
+/// A map as the tier of two caches; a real one is in a server that both hosts reach.
+///
+/// ```
+/// use sessionwheel::{
+///     Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, SessionOptions,
+///     TierSession,
+/// };
+/// use std::collections::HashMap;
+/// use std::sync::{Arc, Mutex};
+///
+/// #[derive(Clone, Default)]
+/// struct Shared(Arc<Mutex<HashMap<SessionId, TierSession<String>>>>);
+///
+/// impl ExternalTier<String> for Shared {
+///     fn store(&self, session: TierSession<&String>) {
+///         let id = *session.key.id();
+///         self.0.lock().unwrap().insert(id, session.map(String::clone));
+///     }
+///     fn fetch(&self, key: &SessionKey) -> Fetched<String> {
+///         match self.0.lock().unwrap().get(key.id()) {
+///             Some(session) => Fetched::Hit(session.clone()),
+///             None => Fetched::Miss,
+///         }
+///     }
+///     fn claim(&self, key: &SessionKey) -> bool {
+///         self.0.lock().unwrap().remove(key.id()).is_some()
+///     }
+///     fn remove(&self, key: &SessionKey, _reason: Reason) {
+///         self.0.lock().unwrap().remove(key.id());
+///     }
+/// }
+///
+/// let tier = Shared::default();
+/// let host = || SessionCache::builder().external(tier.clone()).build();
+/// let (a, b) = (host()?, host()?);
+///
+/// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+/// a.server().established(key, "state".into(), SessionOptions::default()).unwrap();
+/// assert_eq!(b.server().resume(&key).hit().as_deref(), Some("state"));
+///
+/// // A ticket for a single use is good on one of the hosts.
+/// let ticket = SessionKey::new(Context::DEFAULT, SessionId::from([2; 32]));
+/// let once = SessionOptions::default().single_use(true);
+/// a.server().established(ticket, "ticket".into(), once).unwrap();
+/// assert!(b.server().resume(&ticket).hit().is_some());
+/// assert!(a.server().resume(&ticket).hit().is_none());
+/// # Ok::<(), sessionwheel::BuildError>(())
+/// ```
+pub trait ExternalTier<V>: Send + Sync + 'static {
+    /// Keeps a session for `remaining`, in place of what there was under its key.
+    fn store(&self, session: TierSession<&V>);
+
+    /// The session under `key`, which stays there. Called after a lookup inside has found none.
+    fn fetch(&self, key: &SessionKey) -> Fetched<V>;
+
+    /// Takes the session under `key` out: true for one of all who ask, on all hosts.
+    ///
+    /// Called when a session for a single use was found, inside or outside, or a session was
+    /// [taken](crate::SessionCache::take). It is used only if this says true.
+    fn claim(&self, key: &SessionKey) -> bool;
+
+    /// A session has left the cache, or is to be resumed no more; whether to keep it here is the tier's to
+    /// say. Not called for those that were replaced or claimed.
+    fn remove(&self, key: &SessionKey, reason: Reason);
+}
+
+/// A tier that is but a function to ask: `SSL_CTX_sess_set_get_cb(3)`.
+pub(crate) struct GetCallback<F>(pub(crate) F);
+
+impl<V, F> ExternalTier<V> for GetCallback<F>
+where
+    F: Fn(&SessionKey) -> Fetched<V> + Send + Sync + 'static,
+{
+    fn store(&self, _: TierSession<&V>) {}
+
+    fn fetch(&self, key: &SessionKey) -> Fetched<V> {
+        (self.0)(key)
+    }
+
+    fn claim(&self, _: &SessionKey) -> bool {
+        true
+    }
+
+    fn remove(&self, _: &SessionKey, _: Reason) {}
+}
+
+/// A tier, and what the cache has to remember of what it has told it.
+pub(crate) struct External<V: 'static> {
+    pub(crate) tier: Box<dyn ExternalTier<V>>,
+    removals: Removals,
+    /// Of calls that no handshake makes.
+    panics: AtomicU64,
+}
+
+impl<V: 'static> External<V> {
+    pub(crate) fn new(tier: Box<dyn ExternalTier<V>>) -> Arc<Self> {
+        Arc::new(Self {
+            tier,
+            removals: Removals(array::from_fn(|_| AtomicU32::new(0))),
+            panics: AtomicU64::new(0),
+        })
+    }
+
+    /// How often sessions with ids like this one have been removed so far.
+    #[inline]
+    pub(crate) fn removals(&self, key: &SessionKey) -> u32 {
+        // Acquire: partner of the Release in `removed`. A fetch that begins after it does not find what
+        // was removed.
+        self.removals.of(key).load(Ordering::Acquire)
+    }
+
+    /// A session has left the cache.
+    pub(crate) fn left(&self, key: &SessionKey, reason: Reason) {
+        // Another is in its place; or whoever has taken it asks for it outside.
+        if matches!(reason, Reason::Replaced | Reason::Taken) {
+            return;
+        }
+        if contain(|| self.tier.remove(key, reason)).is_none() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        if !matches!(reason, Reason::Expired | Reason::Evicted) {
+            self.removed(key);
+        }
+    }
+
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    /// A session is to be resumed no more, and that has been said outside.
+    pub(crate) fn removed(&self, key: &SessionKey) {
+        self.removals.of(key).fetch_add(1, Ordering::Release);
+    }
+}
+
+/// So many kinds of ids are told apart. A removal makes what was fetched of the same kind invisible
+/// inside, which costs another fetch.
+#[cfg(not(loom))]
+const KINDS: usize = 256;
+#[cfg(loom)]
+const KINDS: usize = 1;
+
+/// By the first byte of the id. (2^32 of one kind while a session lives would be needed to deceive anyone.)
+struct Removals([AtomicU32; KINDS]);
+
+impl Removals {
+    fn of(&self, key: &SessionKey) -> &AtomicU32 {
+        let first = key.id().as_bytes().first().copied().unwrap_or(0);
+        &self.0[usize::from(first) % KINDS]
+    }
+}
+
+/// A session came from outside at `now`: when it was authenticated, by the clock here.
+pub(crate) fn authenticated_at<T>(session: &TierSession<T>, now: Timestamp) -> Timestamp {
+    now.saturating_sub(session.authenticated_for)
+}
