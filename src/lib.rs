@@ -142,6 +142,8 @@ mod time;
 mod tournament;
 mod wheel;
 
+#[cfg(not(any(loom, shuttle)))]
+pub use cache::Flusher;
 pub use cache::{
     Clock, Context, ContextsExhausted, Counters, Endpoint, Established, ExternalTier, Fetched,
     ManualClock, Mode, Resumed, Role, SessionCache, SessionCacheBuilder, SessionId,

@@ -21,11 +21,14 @@ mod imp {
         };
     }
     pub(crate) mod thread {
-        pub(crate) use std::thread::{Thread, available_parallelism, current, park};
+        pub(crate) use std::thread::{
+            Builder, JoinHandle, Thread, available_parallelism, current, park, park_timeout,
+        };
         #[cfg(test)]
         pub(crate) use std::thread::{spawn, yield_now};
     }
     pub(crate) use super::plain::UnsafeCell;
+    pub(crate) use std::sync::Weak;
     pub(crate) use std::thread::yield_now;
     pub(crate) use std::thread_local;
 }

@@ -35,8 +35,15 @@
 //! # Flushes
 //!
 //! Every 255th insertion flushes, within a budget, and those that follow go
-//! on with it: [`SessionCacheBuilder::automatic_flush`]. Besides, anybody may
+//! on with it: [`SessionCacheBuilder::automatic_flush`]. Or a thread of its own
+//! does: [`SessionCache::spawn_flusher`]. Besides, anybody may
 //! [flush](SessionCache::flush) at any time.
+//!
+//! # Handshakes
+//!
+//! A TLS stack may use the cache directly, or by an [`Endpoint`]: that goes by
+//! the settings which OpenSSL calls cache modes, asks callbacks, looks outside
+//! ([`ExternalTier`]) for what is not inside, and counts.
 //!
 //! # Concurrency
 //!
@@ -58,6 +65,8 @@ mod builder;
 mod clock;
 mod context;
 mod endpoint;
+#[cfg(not(any(loom, shuttle)))]
+mod flusher;
 mod handle;
 mod id;
 mod lineage;
@@ -74,6 +83,8 @@ pub use context::{Context, ContextsExhausted};
 pub use endpoint::{
     Counters, Endpoint, Established, ExternalTier, Fetched, Mode, Resumed, Role, TierSession,
 };
+#[cfg(not(any(loom, shuttle)))]
+pub use flusher::Flusher;
 pub use handle::SessionCache;
 pub use id::{SessionId, SessionIdTooLong, SessionKey};
 pub use options::SessionOptions;
