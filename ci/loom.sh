@@ -7,6 +7,7 @@ source "$(dirname "$0")/lib.sh"
 LONG_MODELS=(
     spill_against_take_and_insert deep_split_against_take_and_lookup deep_split_against_replace
     flush_against_an_earlier_one take_against_replace two_openers_of_a_list
+    one_ticket_on_two_hosts
 )
 [[ ${SESSIONWHEEL_LOOM:-} == full ]] && LONG_MODELS=()
 export LONG="${LONG_MODELS[*]}"

@@ -14,7 +14,10 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// As the manual page of OpenSSL's `SSL_CTX_flush_sessions` has it. (OpenSSL's code does it at every 256th
 /// handshake, resumed ones included.)
+#[cfg(not(loom))]
 const EVERY: u64 = 255;
+#[cfg(loom)]
+const EVERY: u64 = 2;
 
 /// When a cache flushes by itself.
 pub(super) struct Automatic {

@@ -60,6 +60,8 @@ pub struct SessionCacheBuilder<V: Send + Sync + 'static> {
     modes: Modes,
     on_new: Option<OnNew<V>>,
     external: Option<Box<dyn ExternalTier<V>>>,
+    #[cfg(loom)]
+    tick_bits: u32,
 }
 
 impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
@@ -76,6 +78,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
             modes: Modes::default(),
             on_new: None,
             external: None,
+            #[cfg(loom)]
+            tick_bits: 0,
         }
     }
 
@@ -185,6 +189,14 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// that is evicted is the one of the whole cache that expires first.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
+        self
+    }
+
+    /// As for the map: the models have few positions.
+    #[cfg(loom)]
+    #[doc(hidden)]
+    pub fn tick_bits(mut self, bits: u32) -> Self {
+        self.tick_bits = bits;
         self
     }
 
@@ -341,6 +353,10 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         let mut map = ExpiringMap::<SessionKey, Session<V>>::builder()
             .maximum(self.maximum)
             .now(self.clock.now());
+        #[cfg(loom)]
+        {
+            map = map.tick_bits(self.tick_bits);
+        }
         if let Some(shards) = self.shards {
             map = map.shards(shards);
         }

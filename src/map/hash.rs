@@ -19,6 +19,14 @@ const SHARD_SHIFT: u32 = u64::BITS - MAX_SHARDS.trailing_zeros();
 pub struct DefaultHashBuilder(SeedableRandomState);
 
 impl Default for DefaultHashBuilder {
+    /// The models' is always the same: loom has to meet the same buckets each time.
+    #[cfg(loom)]
+    fn default() -> Self {
+        let shared = foldhash::SharedSeed::global_fixed();
+        Self(SeedableRandomState::with_seed(0, shared))
+    }
+
+    #[cfg(not(loom))]
     fn default() -> Self {
         let random = || std::hash::RandomState::new().build_hasher().finish();
         let shared = foldhash::SharedSeed::global_random();

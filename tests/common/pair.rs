@@ -354,8 +354,11 @@ impl Pair {
                     .filter(|d| *d != u64::MAX);
                 match (self.map.next_expiry(), first.min()) {
                     (next, Some(first)) => {
-                        let next = next.expect("something expires").as_nanos();
-                        assert!(next <= first + 1, "{next} is after {first}");
+                        let next = next.expect("the next expiry, of something").as_nanos();
+                        assert!(
+                            next <= first + 1,
+                            "the next expiry, {next}, is after {first}"
+                        );
                     }
                     (Some(_), None) => {
                         // Stale hints: flushing when told to must come to an end.
