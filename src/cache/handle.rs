@@ -209,10 +209,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// flush.
     pub fn take<'g>(&'g self, key: &SessionKey, guard: &'g Guard) -> Option<&'g V> {
         let inner = &*self.inner;
-        let admitted = |session: &Session<V>| inner.admits(key, session);
-        inner
-            .map
-            .take_if(key, admitted, inner.clock.now(), guard)
+        let taken = inner.taken(key, guard);
+        taken
             .filter(|_| inner.claim(key))
             .map(|taken| taken.value().value())
     }
@@ -374,6 +372,16 @@ impl<V: Send + Sync + 'static> Inner<V> {
     ) -> Option<Entry<'g, SessionKey, Session<V>>> {
         let found = self.found(key, guard)?;
         (!found.value().is_single_use() || self.claim(key)).then_some(found)
+    }
+
+    /// The session under `key`, taken out inside.
+    pub(super) fn taken<'g>(
+        &'g self,
+        key: &SessionKey,
+        guard: &'g Guard,
+    ) -> Option<Entry<'g, SessionKey, Session<V>>> {
+        let admitted = |session: &Session<V>| self.admits(key, session);
+        self.map.take_if(key, admitted, self.clock.now(), guard)
     }
 
     /// The session under `key`: a session for a single use is taken out inside.

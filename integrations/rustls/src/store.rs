@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rustls::server::StoresServerSessions;
 use sessionwheel::{
-    Context, ContextsExhausted, SessionCache, SessionId, SessionKey, SessionOptions,
+    Context, ContextsExhausted, Established, Role, SessionCache, SessionId, SessionKey,
+    SessionOptions,
 };
 use zeroize::Zeroizing;
 
@@ -23,6 +24,9 @@ pub const MAX_VALUE_LEN: usize = 64 * 1024;
 /// Make one store per server configuration with [`RustlsStore::new`]. Any number of stores may
 /// share a cache, and with it one maximum, one clock and one flush, and still never resume each
 /// other's sessions, because each has a [`Context`] of its own and the context is part of the key.
+///
+/// The store is an [endpoint](SessionCache::server) of the cache: it goes by its modes, callbacks and
+/// external tier, and is counted in its [`counters`](SessionCache::counters).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -129,7 +133,11 @@ impl StoresServerSessions for RustlsStore {
             return false;
         }
         let session = StoredSession::copy_from(&value);
-        let stored = self.cache.insert_with(key, session, self.options()).is_ok();
+        let server = self.cache.server();
+        let stored = match server.established(key, session, self.options()) {
+            Ok(established) => !matches!(established, Established::Declined(_)),
+            Err(_) => false,
+        };
         if !stored {
             self.refused.not_stored.add_one();
         }
@@ -139,21 +147,25 @@ impl StoresServerSessions for RustlsStore {
     /// A copy of the value, if it is there and has not expired.
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         let key = self.key(key)?;
-        self.cache.get_with(&key, |s| s.as_bytes().to_vec())
+        let found = self.cache.server().resume_with(&key, copy);
+        found.hit()
     }
 
     /// Removes the value and returns a copy of it. Of any number of concurrent calls with one key,
     /// exactly one gets it.
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
         let key = self.key(key)?;
-        let guard = self.cache.pin();
-        self.cache.take(&key, &guard).map(|s| s.as_bytes().to_vec())
+        self.cache.server().take_with(&key, copy).hit()
     }
 
-    /// True unless the cache's maximum is 0.
+    /// True unless the cache's maximum is 0 or its mode leaves servers out.
     fn can_cache(&self) -> bool {
-        self.cache.maximum() != Some(0)
+        self.cache.maximum() != Some(0) && self.cache.mode().includes(Role::Server)
     }
+}
+
+fn copy(session: &StoredSession) -> Vec<u8> {
+    session.as_bytes().to_vec()
 }
 
 impl fmt::Debug for RustlsStore {

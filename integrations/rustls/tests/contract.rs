@@ -2,16 +2,17 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use rustls::server::StoresServerSessions;
 use rustls::version::{TLS12, TLS13};
-use sessionwheel::SessionCache;
-use sessionwheel_rustls::{KEY_LEN, MAX_VALUE_LEN, RustlsStore};
+use sessionwheel::{ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
+use sessionwheel_rustls::{KEY_LEN, MAX_VALUE_LEN, RustlsStore, StoredSession};
 use support::{Identity, cache_with_clock, handshake};
 
 fn store() -> RustlsStore {
@@ -109,4 +110,49 @@ fn debug_prints_no_key_and_no_value() {
 fn a_store_is_an_arc_dyn_stores_server_sessions() {
     let store: Arc<dyn StoresServerSessions> = Arc::new(store());
     assert!(store.can_cache());
+}
+
+/// What two hosts have outside.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<HashMap<SessionKey, TierSession<Vec<u8>>>>>);
+
+impl ExternalTier<StoredSession> for Shared {
+    fn store(&self, session: TierSession<&StoredSession>) {
+        let session = session.map(|session| session.as_bytes().to_vec());
+        self.0.lock().unwrap().insert(session.key, session);
+    }
+
+    fn fetch(&self, key: &SessionKey) -> Fetched<StoredSession> {
+        match self.0.lock().unwrap().get(key) {
+            Some(session) => Fetched::Hit(session.clone().map(|v| StoredSession::copy_from(&v))),
+            None => Fetched::Miss,
+        }
+    }
+
+    fn claim(&self, key: &SessionKey) -> bool {
+        self.0.lock().unwrap().remove(key).is_some()
+    }
+
+    fn remove(&self, key: &SessionKey, _: Reason) {
+        self.0.lock().unwrap().remove(key);
+    }
+}
+
+#[test]
+fn stores_of_two_hosts_share_what_is_outside() {
+    let shared = Shared::default();
+    let caches = [(); 2].map(|()| SessionCache::builder().external(shared.clone()).build());
+    let [a, b] = caches.map(|cache| RustlsStore::new(&cache.unwrap()).unwrap());
+    let (session, ticket) = ([1; KEY_LEN], [2; KEY_LEN]);
+    assert!(a.put(session.to_vec(), vec![7; 85]));
+    assert!(a.put(ticket.to_vec(), vec![8; 85]));
+    assert_eq!(b.get(&session), Some(vec![7; 85]));
+    assert_eq!(a.get(&session), Some(vec![7; 85]));
+    assert_eq!(b.take(&ticket), Some(vec![8; 85]));
+    assert_eq!((a.take(&ticket), b.take(&ticket)), (None, None));
+    let counters = b.cache().counters();
+    assert_eq!(
+        (counters.hits, counters.cb_hits, counters.misses),
+        (2, 2, 3)
+    );
 }

@@ -258,18 +258,35 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
     ///
     /// A panic in `f` passes through.
     pub fn resume_with<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Resumed<R> {
+        self.lookup(key, false, f)
+    }
+
+    /// Like [`resume_with`](Self::resume_with), but the session is taken out, inside and outside, as if it were for
+    /// a single use: what a stack does that uses each ticket of TLS 1.3 once.
+    pub fn take_with<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Resumed<R> {
+        self.lookup(key, true, f)
+    }
+
+    /// `once`: whatever its kind, it is for a single use.
+    fn lookup<R>(&self, key: &SessionKey, once: bool, f: impl FnOnce(&V) -> R) -> Resumed<R> {
         let inner = self.inner;
         if !inner.modes.mode.includes(self.role) {
             return Resumed::Miss;
         }
         if inner.modes.internal_lookup {
             let guard = inner.map.pin();
-            if let Some(found) = inner.found(key, &guard) {
+            let found = if once {
+                inner.taken(key, &guard)
+            } else {
+                inner.found(key, &guard)
+            };
+            if let Some(found) = found {
                 let session = found.value();
-                if session.is_single_use() && !inner.claim(key) {
-                    return Resumed::Miss;
-                }
-                if inner.modes.update_time && !session.is_single_use() {
+                if once || session.is_single_use() {
+                    if !inner.claim(key) {
+                        return Resumed::Miss;
+                    }
+                } else if inner.modes.update_time {
                     inner.renew(key, |session| inner.timeout_of(session));
                 }
                 inner.tallies.count(Count::Hit);
@@ -281,7 +298,7 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
                 Count::Miss
             });
         }
-        inner.resume_from_outside(key, f)
+        inner.lookup_outside(key, once, f)
     }
 }
 
@@ -335,7 +352,12 @@ impl<V: Send + Sync + 'static> Inner<V> {
         claimed
     }
 
-    fn resume_from_outside<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Resumed<R> {
+    fn lookup_outside<R>(
+        &self,
+        key: &SessionKey,
+        once: bool,
+        f: impl FnOnce(&V) -> R,
+    ) -> Resumed<R> {
         let Some(external) = &self.external else {
             return Resumed::Miss;
         };
@@ -366,12 +388,13 @@ impl<V: Send + Sync + 'static> Inner<V> {
             self.tallies.count(Count::Refused);
             return Resumed::Miss;
         }
-        if session.is_single_use() && !self.claim(key) {
+        let once = once || session.is_single_use();
+        if once && !self.claim(key) {
             return Resumed::Miss;
         }
         self.tallies.count(Count::Hit);
         let result = f(session.value());
-        if self.modes.internal_store && !session.is_single_use() {
+        if self.modes.internal_store && !once {
             let remaining = options.timeout.unwrap_or(Duration::ZERO);
             let deadline = self.deadline(&session, remaining, now);
             // If there is no room inside, it stays outside.

@@ -346,6 +346,22 @@ fn one_of_all_hosts_gets_a_session_for_a_single_use() {
 }
 
 #[test]
+fn what_is_taken_is_taken_inside_and_outside() {
+    let shared = Arc::new(Shared::default());
+    let host = || builder().0.external(shared.clone()).build().unwrap();
+    let (a, b) = (host(), host());
+    let take = |cache: &SessionCache<u64>| cache.server().take_with(&key(1), |v| *v).hit();
+    for winner in [&a, &b] {
+        establish(&a, 1);
+        assert_eq!(take(winner), Some(1));
+        assert_eq!((take(&a), take(&b), shared.len()), (None, None, 0));
+    }
+    assert_eq!((a.len(), b.len()), (0, 0));
+    // The one that was still inside of the first host when the second had it.
+    assert_eq!(a.counters().unclaimed, 1);
+}
+
+#[test]
 fn each_removal_is_told_outside_once() {
     let shared = Arc::new(Shared::default());
     let (builder, hand) = builder();
