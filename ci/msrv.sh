@@ -9,6 +9,7 @@ oldest() {
     export CARGO_TARGET_DIR=$TARGET/msrv
     cargo "+$version.0" check --package sessionwheel --package sessionwheel-rustls
     cargo "+$version.0" check --package sessionwheel --no-default-features
+    cargo "+$version.0" check --package sessionwheel --all-features
     echo "ci: builds with $(rustc "+$version.0" --version)"
 }
 export -f oldest

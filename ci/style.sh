@@ -18,9 +18,10 @@ clippy() {
     cargo clippy --workspace --all-targets -- --deny warnings
 }
 
-clippy_without_features() {
+clippy_by_features() {
     component clippy cargo clippy --version
     cargo clippy --package sessionwheel --all-targets --no-default-features -- --deny warnings
+    cargo clippy --package sessionwheel --all-targets --all-features -- --deny warnings
 }
 
 # The crate under `--cfg loom`, and the models.
@@ -33,18 +34,19 @@ clippy_loom() {
 
 documentation() {
     RUSTDOCFLAGS="--deny warnings" \
-        cargo doc --no-deps --package sessionwheel --package sessionwheel-rustls
+        cargo doc --no-deps --package sessionwheel --package sessionwheel-rustls \
+        --features sessionwheel/metrics,sessionwheel/tracing
 }
 
 scripts() {
     has shellcheck || skip "there is no shellcheck"
     shellcheck --external-sources --source-path=SCRIPTDIR .ci/run ci/full ci/*.sh
 }
-export -f format clippy clippy_without_features clippy_loom documentation scripts
+export -f format clippy clippy_by_features clippy_loom documentation scripts
 
 stage "style: rustfmt" format
 stage "style: clippy" clippy
-stage "style: clippy, no default features" clippy_without_features
+stage "style: clippy, none and all of the features" clippy_by_features
 stage "style: clippy, loom" clippy_loom
 stage "style: documentation" documentation
 stage "style: shellcheck" scripts

@@ -10,12 +10,17 @@ readme_tests() {
     }
     $command
 }
-export -f readme_tests
 
 without_features() {
     cargo test --package sessionwheel --no-default-features --lib --test model --test flushes
 }
-export -f without_features
+
+# What is seen of the flushes from outside.
+observed() {
+    cargo test --package sessionwheel --all-features --test observed
+}
+export -f readme_tests without_features observed
 
 stage "test: cargo test --workspace" readme_tests
 stage "test: no default features" without_features
+stage "test: metrics and traces" observed

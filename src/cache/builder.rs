@@ -14,6 +14,8 @@ use super::purge::Purges;
 use super::session::Session;
 use crate::{BuildError, ExpiringMap, Reason};
 
+const DEFAULT_NAME: &str = "sessions";
+
 /// OpenSSL's `SSL_SESSION_CACHE_MAX_SIZE_DEFAULT`.
 const DEFAULT_MAXIMUM: usize = 20_480;
 
@@ -49,6 +51,7 @@ type OnRemove<V> = Box<dyn Fn(&SessionKey, &V, Reason) + Send + Sync>;
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct SessionCacheBuilder<V: Send + Sync + 'static> {
+    name: Box<str>,
     maximum: Option<usize>,
     timeout: Duration,
     clock: Clock,
@@ -67,6 +70,7 @@ pub struct SessionCacheBuilder<V: Send + Sync + 'static> {
 impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     pub(super) fn new() -> Self {
         Self {
+            name: DEFAULT_NAME.into(),
             maximum: Some(DEFAULT_MAXIMUM),
             timeout: DEFAULT_TIMEOUT,
             clock: Clock::default(),
@@ -81,6 +85,12 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
             #[cfg(loom)]
             tick_bits: 0,
         }
+    }
+
+    /// What metrics, traces and `Debug` call the cache; `sessions` by default.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// How many sessions may be cached at once.
@@ -376,6 +386,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
             });
         }
         Ok(SessionCache::new(Inner {
+            name: self.name,
             map: map.build()?,
             clock: self.clock,
             timeout: self.timeout,
@@ -394,6 +405,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
 impl<V: Send + Sync + 'static> fmt::Debug for SessionCacheBuilder<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionCacheBuilder")
+            .field("name", &self.name)
             .field("maximum", &self.maximum)
             .field("timeout", &self.timeout)
             .field("lineage", &self.lineage)

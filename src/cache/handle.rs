@@ -57,6 +57,7 @@ pub struct SessionCache<V: Send + Sync + 'static> {
 
 /// What all clones of a handle share.
 pub(super) struct Inner<V: Send + Sync + 'static> {
+    pub(super) name: Box<str>,
     pub(super) map: ExpiringMap<SessionKey, Session<V>>,
     pub(super) clock: Clock,
     pub(super) timeout: Duration,
@@ -424,6 +425,7 @@ impl<V: Send + Sync + 'static> Clone for SessionCache<V> {
 impl<V: Send + Sync + 'static> fmt::Debug for SessionCache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionCache")
+            .field("name", &self.inner.name)
             .field("len", &self.len())
             .field("maximum", &self.maximum())
             .field("timeout", &self.inner.timeout)

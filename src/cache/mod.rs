@@ -71,6 +71,7 @@ mod handle;
 mod id;
 mod lineage;
 pub(crate) mod monotonic;
+mod observe;
 mod options;
 pub(crate) mod purge;
 mod session;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::endpoint::Count;
 use super::handle::{Inner, SessionCache};
+use super::observe::observed;
 use super::view::Sessions;
 use crate::{Guard, Stats, Swept, Timestamp};
 
@@ -60,10 +61,13 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// past leaves some that have expired. [`Timestamp::NEVER`] removes all
     /// but those that never expire; [`clear`](Self::clear) removes these too.
     pub fn flush_at(&self, at: Timestamp) -> Swept {
-        self.inner.tallies.count(Count::Flush);
-        let mut swept = self.inner.map.flush(at);
-        swept.removed += self.inner.remove_purged();
-        swept
+        let inner = &*self.inner;
+        inner.tallies.count(Count::Flush);
+        observed(&inner.name, || {
+            let mut swept = inner.map.flush(at);
+            swept.removed += inner.remove_purged();
+            swept
+        })
     }
 
     /// Removes all sessions, expired or not, and says how many.
@@ -85,6 +89,19 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
             return Some(Timestamp::ZERO);
         }
         self.inner.map.next_expiry()
+    }
+
+    /// For how long, at the most, an expired session has been waiting to be flushed; zero if none is.
+    ///
+    /// It may be too long by the time by which [`next_expiry`](Self::next_expiry) is early, never too short.
+    pub fn due_for(&self) -> Duration {
+        let next = self.inner.map.next_expiry();
+        next.map_or(Duration::ZERO, |at| self.now().saturating_since(at))
+    }
+
+    /// The name that was given to [`SessionCacheBuilder::name`](super::SessionCacheBuilder::name).
+    pub fn name(&self) -> &str {
+        &self.inner.name
     }
 
     /// How many sessions are cached. Expired ones count until they are
@@ -186,10 +203,12 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// First what has expired at `at`, then what was purged.
     pub(super) fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
         self.tallies.count(Count::Flush);
-        let mut swept = self.map.flush_within(at, budget);
-        let left = budget.saturating_sub(swept.visited);
-        swept.add(self.remove_purged_within(left));
-        swept
+        observed(&self.name, || {
+            let mut swept = self.map.flush_within(at, budget);
+            let left = budget.saturating_sub(swept.visited);
+            swept.add(self.remove_purged_within(left));
+            swept
+        })
     }
 }
 
@@ -312,6 +331,21 @@ mod tests {
         hand.advance(seconds(301));
         cache.flush();
         assert_eq!(cache.next_expiry(), None);
+    }
+
+    #[test]
+    fn what_is_due_is_told_in_time() {
+        let (cache, hand) = cache();
+        assert_eq!(cache.due_for(), Duration::ZERO);
+        cache.insert(key(1), 1).unwrap();
+        hand.advance(seconds(400));
+        let due = cache.due_for();
+        assert!(
+            due >= seconds(100) - Duration::from_nanos(1) && due <= seconds(400),
+            "{due:?}"
+        );
+        cache.flush();
+        assert_eq!(cache.due_for(), Duration::ZERO);
     }
 
     #[test]

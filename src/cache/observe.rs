@@ -1,0 +1,100 @@
+//! What a flush was like, for those who watch: metrics and traces. Ids and values appear in neither.
+//!
+//! Without the features `metrics` and `tracing` there is nothing here, and no clock is read.
+
+use crate::Swept;
+
+/// Runs a flush of the cache called `name`, and tells what it was like.
+#[cfg(not(any(feature = "metrics", feature = "tracing")))]
+#[inline]
+pub(super) fn observed(_name: &str, flush: impl FnOnce() -> Swept) -> Swept {
+    flush()
+}
+
+/// Runs a flush of the cache called `name`, and tells what it was like.
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub(super) fn observed(name: &str, flush: impl FnOnce() -> Swept) -> Swept {
+    let begun = std::time::Instant::now();
+    let swept = flush();
+    let took = begun.elapsed();
+    // Other people's code: a recorder that panics is not to be felt in a handshake.
+    crate::contain::contain(|| {
+        #[cfg(feature = "metrics")]
+        metrics::histogram!("sessionwheel_flush_seconds", "cache" => name.to_owned()).record(took);
+        #[cfg(feature = "tracing")]
+        tracing::debug!(
+            target: "sessionwheel",
+            cache = name,
+            removed = swept.removed,
+            visited = swept.visited,
+            remaining = swept.remaining,
+            nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            "flush"
+        );
+    });
+    swept
+}
+
+#[cfg(feature = "metrics")]
+impl<V: Send + Sync + 'static> crate::SessionCache<V> {
+    /// Hands what the cache has counted to the recorder of the crate [`metrics`], with the cache's
+    /// [name](crate::SessionCacheBuilder::name) as label `cache`. (Feature `metrics`.)
+    ///
+    /// To be called from time to time, for example before each scrape; nothing else does. Gauges are
+    /// `sessionwheel_sessions`, `sessionwheel_garbage` (sessions removed that some guard may
+    /// still read) and `sessionwheel_due_seconds` (for how long the oldest expired session may have been
+    /// waiting for a flush). Counters are the fields of [`Counters`](crate::Counters) as
+    /// `sessionwheel_hits_total` and so on, `sessionwheel_removed_total` with a label `reason`, and
+    /// `sessionwheel_visited_total`, looks of flushes at sessions. Each
+    /// flush besides records its time in the histogram `sessionwheel_flush_seconds`.
+    pub fn record_metrics(&self) {
+        let (counters, stats) = (self.counters(), self.stats());
+        let label = || metrics::Label::new("cache", self.name().to_owned());
+        let gauge = |name: &'static str, value: f64| {
+            metrics::gauge!(name, vec![label()]).set(value);
+        };
+        gauge("sessionwheel_sessions", counters.number as f64);
+        gauge("sessionwheel_garbage", stats.garbage as f64);
+        gauge("sessionwheel_due_seconds", self.due_for().as_secs_f64());
+
+        for (name, value) in [
+            ("sessionwheel_connect_total", counters.connect),
+            ("sessionwheel_connect_good_total", counters.connect_good),
+            (
+                "sessionwheel_connect_renegotiate_total",
+                counters.connect_renegotiate,
+            ),
+            ("sessionwheel_accept_total", counters.accept),
+            ("sessionwheel_accept_good_total", counters.accept_good),
+            (
+                "sessionwheel_accept_renegotiate_total",
+                counters.accept_renegotiate,
+            ),
+            ("sessionwheel_hits_total", counters.hits),
+            ("sessionwheel_cb_hits_total", counters.cb_hits),
+            ("sessionwheel_misses_total", counters.misses),
+            ("sessionwheel_timeouts_total", counters.timeouts),
+            ("sessionwheel_cache_full_total", counters.cache_full),
+            ("sessionwheel_declined_total", counters.declined),
+            ("sessionwheel_refused_total", counters.refused),
+            ("sessionwheel_unclaimed_total", counters.unclaimed),
+            ("sessionwheel_pending_total", counters.pending),
+            ("sessionwheel_panics_total", counters.panics),
+            ("sessionwheel_flushes_total", counters.flushes),
+            ("sessionwheel_visited_total", stats.visited),
+        ] {
+            metrics::counter!(name, vec![label()]).absolute(value);
+        }
+        for (reason, value) in [
+            ("expired", stats.expired),
+            ("evicted", stats.evicted),
+            ("removed", stats.removed),
+            ("taken", stats.taken),
+            ("replaced", stats.replaced),
+            ("cleared", stats.cleared),
+        ] {
+            let labels = vec![label(), metrics::Label::new("reason", reason)];
+            metrics::counter!("sessionwheel_removed_total", labels).absolute(value);
+        }
+    }
+}
