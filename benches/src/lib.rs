@@ -4,6 +4,7 @@
 
 pub mod beside;
 pub mod churn;
+pub mod contest;
 pub mod growth;
 pub mod peers;
 

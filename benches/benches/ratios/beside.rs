@@ -9,8 +9,8 @@ use sessionwheel_bench::peers::{
     Dash, LruShards, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap,
 };
 
-use crate::contest::{Bar, Outcome, Plan, median, outcome};
 use crate::rows::{Line, line};
+use sessionwheel_bench::contest::{Bar, Outcome, Plan, median, outcome};
 
 /// Of this many sessions half are flushed.
 const N: usize = 1_000_000;

@@ -1,7 +1,7 @@
 //! Lines whose bar is held against our figure and not against a ratio, and lines without a bar.
 
-use crate::contest::{Bar, Plan, outcome};
 use crate::rows::Line;
+use sessionwheel_bench::contest::{Bar, Plan, outcome};
 
 /// What a line is about.
 pub(crate) struct Figure<'n> {

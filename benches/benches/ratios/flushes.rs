@@ -10,9 +10,9 @@ use sessionwheel_bench::peers::{
     Dash, LruShards, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap, Seconds,
 };
 
-use crate::contest::{Bar, Contestant, Outcome, Plan, Run, best, compare, median};
 use crate::flushing::{self, Inline, Noted, Worst};
 use crate::rows::{Line, against, line, reported, say};
+use sessionwheel_bench::contest::{Bar, Contestant, Outcome, Plan, Run, best, compare, median};
 
 type Std = RandomState;
 type Our = DefaultHashBuilder;

@@ -15,8 +15,8 @@ use sessionwheel_bench::{
     BETWEEN, Id, Ids, LATE, NOW, Payload, SOON, filled, filled_with, payload, shuffled,
 };
 
-use crate::contest::Run;
 use crate::work::each;
+use sessionwheel_bench::contest::Run;
 
 /// A payload that rows can make.
 pub(crate) trait Make: Value {

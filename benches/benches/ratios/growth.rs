@@ -11,9 +11,9 @@ use sessionwheel_bench::peers::{
 use sessionwheel_bench::{Ids, LATE, NOW, payload};
 use sessionwheel_counted::{ExpiringMap, Timestamp};
 
-use crate::contest::{Contestant, Plan, Run};
 use crate::figure::{Figure, is_quick};
 use crate::rows::Line;
+use sessionwheel_bench::contest::{Contestant, Plan, Run};
 
 const N: usize = 4_000_000;
 

@@ -6,9 +6,9 @@ use sessionwheel::DefaultHashBuilder;
 use sessionwheel_bench::peers::{Dash, Ours, Papaya, Peer, RwLocked, SccIndex, SccMap, Seconds};
 use sessionwheel_bench::{Ids, LATE};
 
-use crate::contest::{Bar, Contestant, Plan, compare};
 use crate::rows::{Line, against, contestants, line, openssl, say};
 use crate::work;
+use sessionwheel_bench::contest::{Bar, Contestant, Plan, compare};
 
 type Std = RandomState;
 type Our = DefaultHashBuilder;

@@ -17,7 +17,6 @@
 #![forbid(unsafe_code)]
 
 mod beside;
-mod contest;
 mod figure;
 mod flushes;
 mod flushing;
@@ -34,8 +33,8 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use contest::Plan;
 use rows::Line;
+use sessionwheel_bench::contest::Plan;
 
 #[derive(Debug, Parser)]
 #[command(about = "Ratios to the best peer, beside their bars")]

@@ -15,9 +15,9 @@ use sessionwheel_bench::peers::{
 };
 use sessionwheel_bench::{Id, Ids, LATE, NOW, Payload, payload, resident};
 
-use crate::contest::Plan;
 use crate::figure::{Figure, is_quick, is_smoke};
 use crate::rows::Line;
+use sessionwheel_bench::contest::Plan;
 
 const KEY_AND_VALUE: f64 = (size_of::<Id>() + size_of::<Payload>()) as f64;
 

@@ -7,9 +7,9 @@ use sessionwheel_bench::peers::{
     Dash, LruShards, Moka, Ours, Papaya, Peer, QuickCache, Rustls, SccIndex, SccMap, refused,
 };
 
-use crate::contest::{Bar, Outcome, Plan, compare, scouted};
 use crate::rows::{Line, line, reported, say};
 use crate::work::{self, Scaled};
+use sessionwheel_bench::contest::{Bar, Outcome, Plan, compare, scouted};
 
 type Std = RandomState;
 type Our = DefaultHashBuilder;

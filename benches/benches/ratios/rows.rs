@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::contest::{Bar, Contestant, Outcome, Plan, best, compare};
 use crate::work;
+use sessionwheel_bench::contest::{Bar, Contestant, Outcome, Plan, best, compare};
 
 /// One line of the table.
 #[derive(Clone, Debug, Serialize)]

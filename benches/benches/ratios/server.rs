@@ -22,9 +22,9 @@ use sessionwheel::SessionCache;
 use sessionwheel_bench::Ids;
 use sessionwheel_rustls::RustlsStore;
 
-use crate::contest::{Bar, Outcome, Plan, Run, compare};
 use crate::figure::is_smoke;
 use crate::rows::{Line, line};
+use sessionwheel_bench::contest::{Bar, Outcome, Plan, Run, compare};
 
 const NAME: &str = "localhost";
 const LIFETIME: Duration = Duration::from_secs(7_200);

@@ -10,7 +10,7 @@ use sessionwheel::DefaultHashBuilder;
 use sessionwheel_bench::peers::{Hashbrown, Ours, Peer, Seconds, Session, at};
 use sessionwheel_bench::{Id, Ids, LATE, NOW, filled, payload, shuffled};
 
-use crate::contest::Run;
+use sessionwheel_bench::contest::Run;
 
 /// Nanoseconds for each of so many operations since a moment.
 pub(crate) fn each(since: Instant, operations: usize) -> f64 {

@@ -1,32 +1,32 @@
 //! Pairs of measurements that alternate in one process, and what they say about a bar.
 
-use sessionwheel_bench::Ids;
+use crate::Ids;
 
 /// One measurement: nanoseconds for one operation, all work that it caused included.
-pub(crate) type Run = Box<dyn FnMut() -> f64>;
+pub type Run = Box<dyn FnMut() -> f64>;
 
 /// Somebody who can be measured.
-pub(crate) struct Contestant {
-    pub(crate) name: String,
+pub struct Contestant {
+    pub name: String,
     prepare: Box<dyn Fn() -> Run>,
 }
 
 impl Contestant {
-    pub(crate) fn new(name: String, prepare: impl Fn() -> Run + 'static) -> Self {
+    pub fn new(name: String, prepare: impl Fn() -> Run + 'static) -> Self {
         Self {
             name,
             prepare: Box::new(prepare),
         }
     }
 
-    pub(crate) fn prepare(&self) -> Run {
+    pub fn prepare(&self) -> Run {
         (self.prepare)()
     }
 }
 
 /// What a ratio has to be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Bar {
+pub enum Bar {
     /// Our time over the peer's.
     TimeAtMost(f64),
     /// Our throughput over the peer's.
@@ -34,13 +34,13 @@ pub(crate) enum Bar {
 }
 
 impl Bar {
-    pub(crate) fn number(self) -> f64 {
+    pub fn number(self) -> f64 {
         match self {
             Self::TimeAtMost(bar) | Self::ThroughputAtLeast(bar) => bar,
         }
     }
 
-    pub(crate) fn holds(self, ratio: f64) -> bool {
+    pub fn holds(self, ratio: f64) -> bool {
         match self {
             Self::TimeAtMost(bar) => ratio <= bar,
             Self::ThroughputAtLeast(bar) => ratio >= bar,
@@ -57,28 +57,28 @@ impl Bar {
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// Pairs, and pairs where the interval straddles the bar.
-    pub(crate) pairs: usize,
-    pub(crate) more: usize,
+    pub pairs: usize,
+    pub more: usize,
     /// Work is divided by this.
-    pub(crate) divisor: usize,
+    pub divisor: usize,
 }
 
 /// What pairs have shown: medians.
 #[derive(Clone, Debug)]
-pub(crate) struct Outcome {
-    pub(crate) ours: f64,
-    pub(crate) theirs: f64,
-    pub(crate) ratio: f64,
+pub struct Outcome {
+    pub ours: f64,
+    pub theirs: f64,
+    pub ratio: f64,
     /// Of the median ratio: 95 %, by bootstrap (Efron 1979).
-    pub(crate) interval: [f64; 2],
-    pub(crate) pairs: usize,
+    pub interval: [f64; 2],
+    pub pairs: usize,
 }
 
 impl Plan {
     /// For what is shown without a bar: straddling nothing, it is measured once.
-    pub(crate) fn reported(self) -> Self {
+    pub fn reported(self) -> Self {
         Self {
             more: self.pairs,
             ..self
@@ -86,13 +86,13 @@ impl Plan {
     }
 
     /// How often a scout measures.
-    pub(crate) fn looks(self) -> usize {
+    pub fn looks(self) -> usize {
         if self.pairs < 9 { 1 } else { 2 }
     }
 }
 
 /// The best of some measurements. Who is far behind the best so far is not measured again.
-pub(crate) fn scouted(looks: usize, best: f64, mut run: impl FnMut() -> f64) -> f64 {
+pub fn scouted(looks: usize, best: f64, mut run: impl FnMut() -> f64) -> f64 {
     let mut time = f64::INFINITY;
     for _ in 0..looks {
         time = time.min(run());
@@ -104,7 +104,7 @@ pub(crate) fn scouted(looks: usize, best: f64, mut run: impl FnMut() -> f64) -> 
 }
 
 /// The fastest of some.
-pub(crate) fn best(all: &[Contestant], plan: Plan) -> &Contestant {
+pub fn best(all: &[Contestant], plan: Plan) -> &Contestant {
     let mut best: Option<(f64, &Contestant)> = None;
     for who in all {
         let so_far = best.map_or(f64::INFINITY, |(time, _)| time);
@@ -117,7 +117,7 @@ pub(crate) fn best(all: &[Contestant], plan: Plan) -> &Contestant {
 }
 
 /// Measures two in turn.
-pub(crate) fn compare(
+pub fn compare(
     ours: &mut dyn FnMut() -> f64,
     theirs: &mut dyn FnMut() -> f64,
     bar: Bar,
@@ -148,7 +148,7 @@ pub(crate) fn compare(
 }
 
 /// What these pairs have shown: ours first.
-pub(crate) fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
+pub fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
     const RESAMPLES: usize = 2_000;
     let ratios: Vec<f64> = pairs.iter().map(|&(o, t)| bar.ratio(o, t)).collect();
     let mut draw = Ids::new(95);
@@ -165,7 +165,7 @@ pub(crate) fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
     }
 }
 
-pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+pub fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;
