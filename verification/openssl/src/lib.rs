@@ -1,0 +1,22 @@
+//! The session cache beside OpenSSL's own, the one in each `SSL_CTX`: the same operations on both, and
+//! after each of them both must have done the same, but for what is in one table.
+//!
+//! - [`difference`]: that table.
+//! - `ffi`: OpenSSL's cache, by its C interface.
+//! - `op`: what is done to both.
+//! - `pair`: both, and what has to be equal; `step`: how each operation is done on either side.
+//!
+//! All but the table is behind the feature `openssl`, which links the system's libssl (3.0.6 or newer,
+//! with 64 bits).
+
+#![deny(missing_docs)]
+
+pub mod difference;
+#[cfg(feature = "openssl")]
+pub mod ffi;
+#[cfg(feature = "openssl")]
+pub mod op;
+#[cfg(feature = "openssl")]
+pub mod pair;
+#[cfg(feature = "openssl")]
+mod step;
