@@ -106,7 +106,8 @@
 //!
 //! # How it works
 //!
-//! See [`design`]; and [`verification`] for what was checked, how, and what was not.
+//! See [`design`]; [`verification`] for what was checked, how, and what was not; and [`openssl`] for which
+//! of OpenSSL's functions corresponds to what, and where the two caches differ.
 #![deny(missing_docs)]
 #![warn(missing_debug_implementations)]
 
@@ -114,6 +115,9 @@ pub mod cache;
 #[cfg(doc)]
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/openssl.md")]
+pub mod openssl {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/verification.md")]
 pub mod verification {}
