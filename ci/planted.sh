@@ -111,6 +111,22 @@ stale_read() {
         --package sessionwheel-linearizability --test linearizable
 }
 
+# beside_openssl WHAT REASON FILE FROM TO
+beside_openssl() {
+    { has pkg-config && pkg-config --exists openssl; } || skip "there is no pkg-config or no libssl-dev"
+    planted "$@" --package sessionwheel-openssl-contract --features openssl --test differential
+}
+
+last_to_expire() {
+    beside_openssl "who expires last makes room" "have to be evicted, and ours evicted" src/tournament/rank.rs \
+        'Self(!deadline.raw())' 'Self(deadline.raw().max(2))'
+}
+
+retimed_without_a_hint() {
+    beside_openssl "a re-timing leaves no hint" "OpenSSL removed .*, ours did not" src/map/read.rs \
+        'shard.schedule(number, new, guard);' 'let _ = (number, new, guard);'
+}
+
 beyond_the_bound() {
     planted "a permit returned twice" "so many are there|one had to make room" src/map/read.rs \
         'self.permits.give(index, 1);' 'self.permits.give(index, 2);' \
@@ -150,7 +166,8 @@ told_twice() {
         --package sessionwheel --test model
 }
 export -f planted lost_hint two_takers two_takers_in_turn done_too_early free_twice too_early stale_read \
-    beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads too_early_for_miri
+    beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads too_early_for_miri \
+    beside_openssl last_to_expire retimed_without_a_hint
 
 SUMMARY+='|^planted, '
 stage "planted: a hint is lost" lost_hint
@@ -165,6 +182,8 @@ if [[ $PLANTED == all ]]; then
     stage "planted: the same, under Miri" too_early_for_miri
     stage "planted: read after it was taken" stale_read
     stage "planted: more than the maximum" beyond_the_bound
+    stage "planted: who expires last is evicted" last_to_expire
+    stage "planted: a re-timing leaves no hint" retimed_without_a_hint
     stage "planted: the cursor goes back" cursor_back
     stage "planted: a due bit is cleared too early" cleared_too_early
     stage "planted: a split loses a slot" lost_in_a_split

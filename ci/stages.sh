@@ -3,7 +3,7 @@
 source "$(dirname "$0")/lib.sh"
 
 # The quick ones first: who broke something trivial learns of it soon.
-scripts=(packages style test msrv targets integrations main-job model linearizability schedules suspension planted loom orderings sanitize fuzz bench "$@")
+scripts=(packages style test msrv targets integrations main-job model linearizability openssl schedules suspension planted loom orderings sanitize fuzz bench "$@")
 
 echo "$(uname -sm), $(nproc) processors, $(rustc --version)"
 for script in "${scripts[@]}"; do
