@@ -50,7 +50,7 @@ differences! {
     StaysResumable: "OpenSSL leaves a replaced session resumable, and one removed by means of another object",
     MarkedIsCached: "OpenSSL takes in sessions marked not resumable; here a session that is inserted can be resumed",
     // Time.
-    NegativeTime: "a negative time flushes nothing, as in OpenSSL up to 3.1; from 3.2 on it flushes all",
+    NegativeTime: "a negative time flushes nothing, as in OpenSSL up to 3.1; from 3.2 on most flush all",
     NegativeTimeout: "a negative timeout is refused by OpenSSL; a Duration is never negative",
     FarIsNever: "what expires 584 years after 1970, or later, never does; OpenSSL 3.0 and 3.1 tell such times apart",
     AddOfExpired: "a session is inserted with a timeout from now on; for one that is past its time the clock is set back",

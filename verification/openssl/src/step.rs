@@ -1,5 +1,7 @@
 //! How each operation is done on either side, and what both must have done.
 
+use std::collections::BTreeSet;
+
 use sessionwheel::{Reason, SessionOptions};
 
 use crate::difference::Difference as D;
@@ -426,6 +428,20 @@ impl Pair {
         }
     }
 
+    /// What OpenSSL removes at a negative time: nothing, but from 3.2 on it becomes one of unsigned nanoseconds, by
+    /// a multiplication that wraps. Most are very late ones then, and what never expires stays.
+    fn flushed_by_negative(&self, tm: i64) -> BTreeSet<usize> {
+        if self.version < (3, 2, 0) {
+            return BTreeSet::new();
+        }
+        let nanos = |seconds: i64| (seconds as u64).wrapping_mul(1_000_000_000);
+        let passed = |id: &usize| match self.state[*id].map(Cached::kept) {
+            None | Some(NEVER) => false,
+            Some(deadline) => nanos(tm) > nanos(deadline),
+        };
+        (0..IDS).filter(passed).collect()
+    }
+
     fn flush(&mut self, when: When, seen: &Seen) -> Result<(), Wrong> {
         let before = self.state;
         let tm = self.time(when);
@@ -455,9 +471,7 @@ impl Pair {
         if tm <= 0 {
             let (theirs_wanted, ours_wanted) = match tm {
                 0 => (set(&all), set(&all)),
-                // From 3.2 on a negative time is taken for a late one.
-                _ if self.version >= (3, 2, 0) => (set(&all), set(&[])),
-                _ => (set(&[]), set(&[])),
+                _ => (self.flushed_by_negative(tm), set(&[])),
             };
             ensure!(
                 theirs == theirs_wanted,
