@@ -34,6 +34,8 @@ fn cache(maximum: Option<usize>) -> (SessionCache<u8>, ManualClock, Left) {
         .maximum(maximum)
         .shards(1)
         .clock(clock)
+        // As OpenSSL, which has none.
+        .lineage(None)
         .automatic_flush(None)
         .on_remove(move |_, n, reason| log.lock().unwrap().push((*n, reason)))
         .build()

@@ -163,6 +163,7 @@ impl Pair {
         let ours = SessionCache::builder()
             .shards(1)
             .clock(clock)
+            .lineage(None)
             .automatic_flush(None)
             .helpers(0, |_| unreachable!("zero helpers"))
             .on_remove(move |key, serial, reason| {

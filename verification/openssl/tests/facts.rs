@@ -21,7 +21,10 @@ fn ours(maximum: Option<usize>) -> (SessionCache<u8>, ManualClock) {
         .clock(clock)
         .maximum(maximum)
         .shards(1);
-    (builder.automatic_flush(None).build().unwrap(), hand)
+    (
+        builder.automatic_flush(None).lineage(None).build().unwrap(),
+        hand,
+    )
 }
 
 fn insert(cache: &SessionCache<u8>, id: &[u8], timeout: u64) -> Inserted {
