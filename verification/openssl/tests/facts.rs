@@ -66,6 +66,9 @@ fn a_size_of_n_holds_one_less_and_ours_holds_n() {
             insert(&ours, &[n; 32], 100);
         }
         assert_eq!((cache.number(), cache.cache_full()), (holds, 10 - holds));
+        // They expire in the same second: there the oldest leave.
+        let stayed = |n: u8| usize::from(n) >= 10 - holds;
+        assert!((0..10).all(|n| cache.has(&[n; 32]) == stayed(n)));
         assert_eq!(
             (ours.len(), ours.stats().evicted),
             (size as usize, 10 - size as u64)
