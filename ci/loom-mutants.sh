@@ -360,7 +360,7 @@ mutants() {
         mutant M15b "a key entered by a relaxed swap" tournament/enter_against_leave
     fi
     if wanted M15c; then
-        swap $tournament 'let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::AcqRel));' \
+        swap $tournament 'let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::Release));' \
             'let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::Relaxed));'
         mutant M15c "a key removed by a relaxed swap" tournament/enter_against_leave
     fi

@@ -205,6 +205,38 @@ fn insert_against_the_beginning() {
     });
 }
 
+/// At stake: who finds the roll called does not call it, and searches, perhaps under a guard that it has
+/// had for long, so that nothing lies between. It must find somebody, whoever has raised the matches.
+#[test]
+fn roll_call_against_a_search() {
+    check("roll_call_against_a_search", 1, || {
+        let model = Arc::new(Model::default());
+        model.slot.store(5, Ordering::Relaxed);
+        model.tournament.begin();
+        let steps: [fn(&Model); 3] = [
+            |model| {
+                if model.tournament.is_complete() {
+                    let first = model.tournament.first();
+                    assert!(first.is_some(), "everybody is missing");
+                }
+            },
+            |model| {
+                model.enter();
+                model.tournament.complete();
+            },
+            |model| model.neighbour(5),
+        ];
+        // All on threads of their own: the main thread's wait costs no preemption.
+        let threads = steps.map(|step| {
+            let model = Arc::clone(&model);
+            thread::spawn(move || step(&model))
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
 /// A full map of two, two inserts: each evicts one of those before. The maximum holds, nobody is
 /// refused, each leaves once, and who expires first leaves first.
 #[test]

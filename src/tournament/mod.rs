@@ -11,15 +11,17 @@
 //! Ground rules:
 //! - Callers are pinned, and have seen the slot live under their guard or removed it themselves.
 //! - Whoever publishes a slot, re-times it or marks it enters its key *afterwards*, and reads the
-//!   slot again after that. Keys change by swaps only, so each of them sees what led to the key it
-//!   replaced; the last one to swap has seen the last change.
+//!   slot again after that (but for who has marked it: that is the end). Keys change by swaps only, so
+//!   who enters one sees what led to the key it replaced; the last one to swap has seen the last change.
 //! - Who raises a key or a match then reads the matches above, and raises those that say less, until
 //!   none does. Who lowers matches reads their players again *after* that, and goes up with what it had
 //!   missed. A `SeqCst` fence lies between in both: one for all the matches of a path. So either the
-//!   one sees the other's match, or the other its player.
+//!   one sees the other's match, or the other its player. These fences are all the order that matches
+//!   need: who finds one raised and not the player below lowers it, and finds the player after its fence.
 //! - A match that says more than its players do costs whoever follows it a replay. One that says
 //!   less hides a slot from this search, and only while the thread that lowered it is between its
-//!   two steps. Nothing depends on the tournament but the choice of a victim.
+//!   two steps; so does a key, while who entered it reads the slot again. Nothing depends on the
+//!   tournament but the choice of a victim.
 
 mod rank;
 
@@ -90,11 +92,14 @@ impl Tournament {
 
     /// Every slot has been entered that was there when it began.
     pub(crate) fn complete(&self) {
-        // Release: partner of the Acquire in `is_complete`; who sees this finds them.
+        // Release: partner of the Acquire in `is_complete`. The last fence in `climb` lies behind what
+        // this thread has raised, but not behind what it then found raised by others.
         self.state.store(COMPLETE, Ordering::Release);
     }
 
     pub(crate) fn is_complete(&self) -> bool {
+        // Acquire: partner of the Release in `complete`. Without it who sees this, under a guard that
+        // it has had for long, could search before it sees who was entered.
         self.state.load(Ordering::Acquire) == COMPLETE
     }
 
@@ -121,7 +126,7 @@ impl Tournament {
         let mut rank = rank_of();
         loop {
             // AcqRel: partner of itself and of the swap in `leave`. Without it the slot could be
-            // read as it was before whoever entered the key found here changed it, and a key would
+            // read as it was before whoever put there what is found here changed it, and a key would
             // stay that belongs to nobody.
             let found = Rank::from_raw(cell.swap(rank.raw(), Ordering::AcqRel));
             before = before.max(found);
@@ -146,8 +151,9 @@ impl Tournament {
     pub(crate) fn leave(&self, slot: SlotNumber) {
         // Even if nobody has entered it yet: who is about to must see this swap, or be seen by it.
         let cell = self.rounds[0].get_or_alloc(slot);
-        // AcqRel: as in `enter`.
-        let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::AcqRel));
+        // Release: partner of the swap in `enter`, which then finds the slot marked. What it takes
+        // away is not asked where it came from.
+        let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::Release));
         step!("tournament: has left");
         if before != Rank::NOBODY {
             self.replay(slot, before);
@@ -201,7 +207,7 @@ impl Tournament {
             // Below the last round there is one match's worth of them.
             let most = if top < ROUNDS { PLAYERS } else { u32::MAX };
             all.take_while(move |&(index, _)| index < most)
-                .map(|(index, cell)| (index, Rank::from_raw(cell.load(Ordering::Acquire))))
+                .map(|(index, cell)| (index, ranked(cell)))
         };
         let mut best: Option<(u32, Rank)> = None;
         for (index, rank) in finalists() {
@@ -225,12 +231,8 @@ impl Tournament {
 
     /// The best rank of a match's players.
     fn best(&self, round: usize, at: u32) -> Rank {
-        // Acquire: partner of the AcqRel in `climb` and `replay_from`, for what stands below.
-        let ranks = self
-            .players(round - 1, at << MATCH_BITS)
-            .iter()
-            .map(|cell| Rank::from_raw(cell.load(Ordering::Acquire)));
-        ranks.max().unwrap_or(Rank::NOBODY)
+        let players = self.players(round - 1, at << MATCH_BITS);
+        players.iter().map(ranked).max().unwrap_or(Rank::NOBODY)
     }
 
     /// Raises the matches above a player to its rank.
@@ -244,10 +246,9 @@ impl Tournament {
             for above in &self.rounds[round + 1..] {
                 at >>= MATCH_BITS;
                 let cell = above.get_or_alloc(at);
-                // Relaxed: a match that says enough already stays, whoever wrote it.
-                if Rank::from_raw(cell.load(Ordering::Relaxed)) < rank {
-                    // AcqRel: who comes down from here finds the player below.
-                    cell.fetch_max(rank.raw(), Ordering::AcqRel);
+                // A match that says enough already stays, whoever wrote it.
+                if ranked(cell) < rank {
+                    cell.fetch_max(rank.raw(), Ordering::Relaxed);
                     step!("tournament: has climbed");
                     raised = true;
                 }
@@ -289,7 +290,7 @@ impl Tournament {
             if again > best {
                 // The player is there already; its matches, this one included, go up.
                 let cell = self.rounds[round].get_or_alloc(at);
-                cell.fetch_max(again.raw(), Ordering::AcqRel);
+                cell.fetch_max(again.raw(), Ordering::Relaxed);
                 self.climb(round, at, again);
             }
             at >>= MATCH_BITS;
@@ -301,8 +302,7 @@ impl Tournament {
     fn lower(&self, round: usize, at: u32, gone: Rank) -> Option<Rank> {
         let cell = self.rounds[round].get(at)?;
         // Won by somebody else: then those above were too, or are being replayed.
-        // Acquire: as in `best`.
-        let won = Rank::from_raw(cell.load(Ordering::Acquire));
+        let won = ranked(cell);
         if won != gone {
             return None;
         }
@@ -310,9 +310,9 @@ impl Tournament {
         if best >= won {
             return None;
         }
-        // AcqRel: as in `climb`. If it fails: raised meanwhile, or replayed by another.
+        // If it fails: raised meanwhile, or replayed by another.
         let lowered =
-            cell.compare_exchange(won.raw(), best.raw(), Ordering::AcqRel, Ordering::Relaxed);
+            cell.compare_exchange(won.raw(), best.raw(), Ordering::Relaxed, Ordering::Relaxed);
         lowered.is_ok().then_some(best)
     }
 }
@@ -322,13 +322,18 @@ fn place(slot: SlotNumber, round: usize) -> u32 {
     slot >> (round as u32 * MATCH_BITS)
 }
 
+/// What a key or a match says.
+#[inline]
+fn ranked(cell: &AtomicU64) -> Rank {
+    // Relaxed, here and wherever a match changes: the fences make the order. Who follows a key that
+    // is ahead of what it sees of the slot enters it again, by a swap that shows it the slot.
+    Rank::from_raw(cell.load(Ordering::Relaxed))
+}
+
 /// Which players of a match have a rank: a bit for each.
 #[inline]
 fn equals(players: &[AtomicU64], rank: Rank) -> u32 {
-    let bit = |(player, cell): (usize, &AtomicU64)| {
-        // Acquire: as in `best`.
-        u32::from(cell.load(Ordering::Acquire) == rank.raw()) << player
-    };
+    let bit = |(player, cell): (usize, &AtomicU64)| u32::from(ranked(cell) == rank) << player;
     players.iter().enumerate().map(bit).fold(0, |a, b| a | b)
 }
 
