@@ -52,8 +52,10 @@ impl Bits {
         }
         // SAFETY: a page lives as long as its directory, which `&self` borrows.
         let word = unsafe { &(&*page)[word] };
-        // Release: who sees the bit sees the slot as it was when it was set. Even if it is set already.
-        word.fetch_or(1 << (slot % u64::BITS), Ordering::Release);
+        // Relaxed: `Wheel::hint` makes a fence next, and so has, after it came to the cursor, whoever
+        // moves the bit. If theirs is the first, the hint sees the cursor and goes again; else they,
+        // and who has the bit from them, see the slot as it was when the bit was set.
+        word.fetch_or(1 << (slot % u64::BITS), Ordering::Relaxed);
     }
 
     /// The pages that are there, from number `from` on, with their numbers.
