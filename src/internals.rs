@@ -50,6 +50,30 @@ impl Wheel {
         )
     }
 
+    /// A part of a pass: no more than `most` looks. `true` if it has come all the way round.
+    pub fn sweep_in_turn(
+        &self,
+        at: Timestamp,
+        mut most: usize,
+        mut look: impl FnMut(u32) -> bool,
+    ) -> bool {
+        self.0.sweep_in_turn(
+            Moment::new(at),
+            |_| (),
+            |slot| {
+                if most == 0 {
+                    return Look::Stop;
+                }
+                most -= 1;
+                if look(slot) {
+                    Look::Finished
+                } else {
+                    Look::Stay
+                }
+            },
+        )
+    }
+
     /// What a sweep has found out: nothing that was in the due set at `version` expires before
     /// `until`.
     pub fn settle(&self, version: u64, until: Timestamp) {
@@ -94,6 +118,14 @@ impl Tournament {
 
     pub fn is_on(&self) -> bool {
         self.0.is_on()
+    }
+
+    pub fn complete(&self) {
+        self.0.complete();
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.0.is_complete()
     }
 
     pub fn first(&self) -> Option<u32> {

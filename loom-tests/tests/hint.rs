@@ -20,6 +20,9 @@ const OTHER: u32 = 2;
 /// As many as are among the few of a tick: whoever comes after them is on its list.
 const COMPANY: [u32; 2] = [8, 3];
 
+/// What stands in a place that somebody was given and has not filled yet.
+const NOT_YET: u32 = 0;
+
 /// As many as a tick has by their numbers: whoever comes after them has a bit.
 const CROWD: [u32; 4] = [8, 3, 8, 3];
 
@@ -277,6 +280,55 @@ fn two_openers_of_a_list() {
     });
 }
 
+/// The same where only the chunk holds anything: whoever was given the places before it has not filled
+/// them yet, so nothing else that an opener comes to tells it what the other has done.
+#[test]
+fn two_openers_of_a_chunk() {
+    check("two_openers_of_a_chunk", 1, || {
+        let model = Arc::new(Model::new(1));
+        model.hint(COMPANY[0], 2); // the list has room for some
+        for _ in COMPANY {
+            model.hint(NOT_YET, 1);
+        }
+        model.insert();
+        let beside = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || model.remove_due(1))
+        };
+        model.remove_due(1);
+        beside.join().unwrap();
+    });
+}
+
+/// At stake: sweeps that share a pass. Who comes round says that all of the due set has been looked at,
+/// and must find done what the other did in its part.
+#[test]
+fn two_sweeps_in_turn() {
+    check("two_sweeps_in_turn", 3, || {
+        let model = Arc::new(Model::new(0));
+        model.insert();
+        model.hint(OTHER, 0); // and stays
+        let parts = |model: &Model| {
+            for _ in 0..2 {
+                let swept = model.wheel.sweep_in_turn(after(0), 1, |slot| {
+                    if slot == SLOT {
+                        model.live.store(false, Ordering::Relaxed);
+                    }
+                    slot == SLOT
+                });
+                let left = model.live.load(Ordering::Relaxed);
+                assert!(!(swept && left), "a pass has left what was due");
+            }
+        };
+        let beside = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || parts(&model))
+        };
+        parts(&model);
+        beside.join().unwrap();
+    });
+}
+
 /// Two sweeps note what they have found, and somebody asks. The earlier note speaks of a due set that
 /// is no more, the later one of somebody who has expired; half of each would say that nothing has.
 #[test]
@@ -292,6 +344,27 @@ fn note_against_note() {
             thread::spawn(move || wheel.settle(before, tick(2)))
         };
         wheel.settle(now, tick(0));
+        assert!(wheel.has_due(after(0)));
+        other.join().unwrap();
+        assert!(wheel.has_due(after(0)));
+    });
+}
+
+/// The same for somebody who only asks: the later note's version with the earlier one's time would say that
+/// nothing has expired.
+#[test]
+fn note_against_a_question() {
+    check("note_against_a_question", 3, || {
+        let wheel = Arc::new(Wheel::new(TICK_BITS, tick(0)));
+        wheel.hint(OTHER, tick(0), &pin());
+        wheel.settle(wheel.version(), tick(2));
+        wheel.hint(SLOT, tick(0), &pin());
+        let now = wheel.version();
+        let other = {
+            let wheel = wheel.clone();
+            thread::spawn(move || wheel.settle(now, tick(0)))
+        };
+        assert!(wheel.has_due(after(0)));
         assert!(wheel.has_due(after(0)));
         other.join().unwrap();
         assert!(wheel.has_due(after(0)));

@@ -52,7 +52,8 @@ impl List {
 
     /// The chunks that are to be moved out, the newest first.
     pub(super) fn unmoved(&self) -> impl Iterator<Item = &Chunk> {
-        // Acquire: partner of the Release in `moved`; who passes a chunk by knows it was moved.
+        // Acquire: partner of the Release in `moved`. Without it who passes a chunk by could miss in
+        // the due set what was moved there.
         let moved = self.seen(self.moved.load(Ordering::Acquire));
         let first = moved.map_or_else(|| self.newest(), |moved| moved.older);
         std::iter::successors(self.seen(first), |chunk| self.seen(chunk.older))
@@ -60,7 +61,9 @@ impl List {
 
     /// Notes that a chunk of this list, and all that stood before it, have been moved out.
     pub(super) fn moved(&self, chunk: &Chunk) {
-        // Release: partner of the Acquire in `unmoved`. Acquire: to look at the one that is there.
+        // Release: partner of the Acquire in `unmoved`. Acquire: partner of this Release. The one that
+        // is there may have come since this thread looked for the newest, and nothing else tells that
+        // its number has been written.
         let _further = self
             .moved
             .fetch_update(Ordering::Release, Ordering::Acquire, |moved| {

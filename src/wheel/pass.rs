@@ -113,7 +113,8 @@ impl Pass {
     }
 
     fn take(&self) -> Option<Box<Chain>> {
-        // Acquire: partner of the Release in `park`; the chain is as its last owner left it.
+        // Acquire: partner of the Release in `park`. The chain is as its last owner left it, and what
+        // its calls have looked at has been done: who comes round says so for all of them.
         let parked = self.parked.swap(ptr::null_mut(), Acquire);
         // SAFETY: made from a box by `park`, and the swap hands it to this thread alone.
         (!parked.is_null()).then(|| unsafe { Box::from_raw(parked) })
