@@ -105,7 +105,8 @@ impl<K, V> std::error::Error for InsertError<K, V> {}
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Swept {
-    /// Entries this call removed.
+    /// Entries this call removed because their time was over. (What it evicted for a maximum that had been
+    /// lowered is not among them.)
     pub removed: usize,
     /// Slots this call looked at, and parts of ticks it opened (of some dozen slots, or pages of bits): what its budget counts.
     pub visited: usize,

@@ -119,7 +119,8 @@ pub struct Counters {
     /// `SSL_CTX_sess_timeouts`: lookups that found the session expired in the internal cache; they are no
     /// misses, and go on outside.
     pub timeouts: u64,
-    /// `SSL_CTX_sess_cache_full`: sessions evicted to make room.
+    /// `SSL_CTX_sess_cache_full`: sessions evicted to make room. (One that had expired by then is counted as
+    /// [expired](crate::Stats::expired); OpenSSL's code counts it here.)
     pub cache_full: u64,
     /// Sessions that were not kept because the mode or the new-session callback said no.
     pub declined: u64,
