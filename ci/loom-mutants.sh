@@ -231,9 +231,13 @@ mutants() {
     fi
 
     if wanted M19; then
-        swap $wheel $'if self.cursor.load(Ordering::Acquire) != cursor {\n            // Something' \
+        swap $wheel $'if self.cursor.load(Ordering::Relaxed) != cursor {\n            // Something' \
             $'if false {\n            // Something'
         mutant M19 "no second look at the cursor in next" take/next_expiry_against_flush
+    fi
+    if wanted M19b; then
+        swap $wheel 'hinted || self.cursor.load(Ordering::Relaxed) != cursor' 'hinted'
+        mutant M19b "no second look at the cursor in has_due" hint/has_due_against_open
     fi
 
     if wanted M20; then
@@ -369,9 +373,14 @@ mutants() {
         mutant M16 "no fence where the tournament begins" tournament/insert_against_the_beginning
     fi
     if wanted M16b; then
-        swap $wheel $'fence(Ordering::SeqCst);\n            return;' 'return;'
-        swap $wheel $'fence(Ordering::SeqCst);\n                return;' 'return;'
-        mutant M16b "no fence at the end of a hint" tournament/insert_against_the_beginning
+        swap $shard $'fence(Ordering::SeqCst);\n            self.schedule' 'self.schedule'
+        mutant M16b "no fence between a publication and the question whether it has begun" \
+            tournament/insert_against_the_beginning
+    fi
+    if wanted M16c; then
+        swap $read $'fence(Ordering::SeqCst);\n                shard.schedule' 'shard.schedule'
+        mutant M16c "no fence between a re-timing and the question whether it has begun" \
+            tournament/retime_against_the_beginning
     fi
     if wanted M17; then
         swap src/map/evict.rs 'slot.change_deadline(deadline, Deadline::EVICTED).is_ok();' 'true;'

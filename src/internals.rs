@@ -31,9 +31,11 @@ impl Wheel {
         self.0.open(Moment::new(at), guard, || true)
     }
 
-    /// An opener that is stopped at the first part of a tick it meets: the cursor moves, the work is left.
-    pub fn open_and_stop(&self, at: Timestamp, guard: &Guard) {
-        self.0.open(Moment::new(at), guard, || false);
+    /// An opener that is stopped when it has moved so many parts of ticks: the cursor moves, work is left.
+    pub fn open_and_stop(&self, at: Timestamp, parts: u32, guard: &Guard) {
+        let mut left = parts;
+        let pay = || left.checked_sub(1).inspect(|now| left = *now).is_some();
+        assert!(!self.0.open(Moment::new(at), guard, pay), "nothing is left");
     }
 
     /// `look` says whether it has finished with the slot.

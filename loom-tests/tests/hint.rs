@@ -225,7 +225,7 @@ fn hint_in_a_tick_that_a_later_round_moves_out() {
         model.hint(OTHER, 1);
         model.hint(OTHER, 5);
         let steps: [fn(&Model); 3] = [
-            |model| model.wheel.open_and_stop(after(4), &pin()),
+            |model| model.wheel.open_and_stop(after(4), 0, &pin()),
             |model| model.hint(OTHER, 5),
             Model::insert,
         ];
@@ -261,16 +261,12 @@ fn hint_against_two_openers() {
     });
 }
 
-/// At stake: a chunk of a list that each of two openers may move. Who takes it for moved must find its
+/// At stake: a part of a tick that each of two openers may move. Who takes it for moved must find its
 /// slots in the due set, however far the other has come: each flush is complete by itself.
-#[test]
-fn two_openers_of_a_list() {
-    check("two_openers_of_a_list", 2, || {
+fn two_openers(name: &str, bound: usize, set_up: impl Fn(&Model) + Send + Sync + 'static) {
+    check(name, bound, move || {
         let model = Arc::new(Model::new(1));
-        for slot in COMPANY {
-            model.hint(slot, 1);
-        }
-        model.insert();
+        set_up(&model);
         let beside = {
             let model = Arc::clone(&model);
             thread::spawn(move || model.remove_due(1))
@@ -280,23 +276,44 @@ fn two_openers_of_a_list() {
     });
 }
 
+#[test]
+fn two_openers_of_the_few() {
+    two_openers("two_openers_of_the_few", 1, Model::insert);
+}
+
+#[test]
+fn two_openers_of_a_list() {
+    two_openers("two_openers_of_a_list", 2, |model| {
+        for slot in COMPANY {
+            model.hint(slot, 1);
+        }
+        model.insert();
+    });
+}
+
+#[test]
+fn two_openers_of_a_page() {
+    two_openers("two_openers_of_a_page", 1, |model| {
+        for slot in CROWD {
+            model.hint(slot, 1);
+        }
+        model.insert();
+        // The others have gone already: so it takes a second and not minutes.
+        model.wheel.open_and_stop(after(1), 2, &pin());
+        model.wheel.sweep(|_| true);
+    });
+}
+
 /// The same where only the chunk holds anything: whoever was given the places before it has not filled
 /// them yet, so nothing else that an opener comes to tells it what the other has done.
 #[test]
 fn two_openers_of_a_chunk() {
-    check("two_openers_of_a_chunk", 1, || {
-        let model = Arc::new(Model::new(1));
+    two_openers("two_openers_of_a_chunk", 1, |model| {
         model.hint(COMPANY[0], 2); // the list has room for some
         for _ in COMPANY {
             model.hint(NOT_YET, 1);
         }
         model.insert();
-        let beside = {
-            let model = Arc::clone(&model);
-            thread::spawn(move || model.remove_due(1))
-        };
-        model.remove_due(1);
-        beside.join().unwrap();
     });
 }
 
@@ -327,6 +344,42 @@ fn two_sweeps_in_turn() {
         parts(&model);
         beside.join().unwrap();
     });
+}
+
+/// Somebody asks whether there is anything to do, while a flush is about: if not, nothing is left to do.
+fn asked(name: &str, due: u64, other: impl Fn(&Model) + Copy + Send + Sync + 'static) {
+    check(name, 3, move || {
+        let model = Arc::new(Model::new(due));
+        model.insert();
+        let beside = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || other(&model))
+        };
+        for _ in 0..4 {
+            let guard = pin();
+            if !model.wheel.has_due(after(due)) {
+                let left = model.live.load(Ordering::Acquire);
+                assert!(!left, "what is due is hidden");
+            }
+            drop(guard);
+        }
+        beside.join().unwrap();
+    });
+}
+
+/// At stake: a flush moves the slot to the due set behind the back of who looked there first.
+#[test]
+fn has_due_against_open() {
+    asked("has_due_against_open", 1, |model| {
+        assert!(model.wheel.open(after(1), &pin()));
+    });
+}
+
+/// At stake: a flush removes the slot, and then its bits go, one above the other. Who finds them gone
+/// has to find it removed.
+#[test]
+fn has_due_against_sweep() {
+    asked("has_due_against_sweep", 0, |model| model.remove_due(0));
 }
 
 /// Two sweeps note what they have found, and somebody asks. The earlier note speaks of a due set that

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use sessionwheel::internals::{Tournament, Wheel};
-use sessionwheel::{Reason, Timestamp, pin};
-use sessionwheel_loom_tests::{TICK_BITS, Watched, check, tick};
+use sessionwheel::internals::Tournament;
+use sessionwheel::{Reason, Timestamp};
+use sessionwheel_loom_tests::{Watched, beside, check, tick};
 
 /// Two slots of one match, high enough that a replay goes through two rounds.
 const SLOT: u32 = 4;
@@ -16,6 +16,9 @@ const NEIGHBOUR: u32 = 5;
 
 /// One of another match, whose winner meets theirs.
 const RIVAL: u32 = 6;
+
+/// A maximum that begins a tournament, and that no insert meets.
+const NEARLY_UNLIMITED: usize = u32::MAX as usize - 1;
 
 /// "Not live", as a slot's word.
 const GONE: u64 = 0;
@@ -172,36 +175,39 @@ fn enter_against_enter() {
     );
 }
 
-/// At stake: the tournament begins while an entry comes in, is hinted, and then asks whether there
-/// is one. Either it sees that, or the roll call sees the entry.
+/// At stake: the tournament begins while an entry comes in, or gets another deadline, and then asks
+/// whether there is one. Either it sees that, or the roll call sees the entry; else another has to
+/// leave in its stead.
+fn first_when_it_has_begun(
+    name: &'static str,
+    change: impl Fn(&Watched) + Send + Sync + Copy + 'static,
+) {
+    check(name, 2, move || {
+        let map = Watched::default();
+        map.put(0, 10, tick(2), tick(0));
+        map.put(1, 11, tick(1), tick(0));
+        let other = beside(&map, change);
+        map.set_maximum(Some(NEARLY_UNLIMITED));
+        other.join().unwrap();
+        map.forget_who_left();
+        map.set_maximum(Some(2));
+        map.put(2, 12, tick(2), tick(0));
+        map.settled(&[(0, 10, Reason::Evicted)], 2);
+    });
+}
+
+/// By a replace, which adds nobody; in the tick that has come, for a hint there makes no fence.
 #[test]
 fn insert_against_the_beginning() {
-    check("insert_against_the_beginning", 3, || {
-        let shard = Arc::new((Model::default(), Wheel::new(TICK_BITS, tick(0))));
-        let other = {
-            let shard = Arc::clone(&shard);
-            thread::spawn(move || {
-                let (model, wheel) = &*shard;
-                let guard = pin();
-                model.slot.store(5, Ordering::Release);
-                wheel.hint(SLOT, Timestamp::NEVER, &guard);
-                if model.tournament.is_on() {
-                    model.enter();
-                }
-                model.slot.store(6, Ordering::Release);
-                wheel.hint(SLOT, tick(0), &guard);
-                if model.tournament.is_on() {
-                    model.enter();
-                }
-            })
-        };
-        let model = &shard.0;
-        model.tournament.begin();
-        if model.slot.load(Ordering::Acquire) != GONE {
-            model.enter();
-        }
-        other.join().unwrap();
-        assert_eq!(model.tournament.first(), Some(SLOT));
+    first_when_it_has_begun("insert_against_the_beginning", |map| {
+        assert!(map.put(0, 10, tick(0), tick(0)));
+    });
+}
+
+#[test]
+fn retime_against_the_beginning() {
+    first_when_it_has_begun("retime_against_the_beginning", |map| {
+        assert!(map.retime(&0, tick(0), tick(0)));
     });
 }
 

@@ -205,6 +205,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 step!("retime: has changed");
                 // Partner: the fence in `Shard::publish`. Without it the inserter could miss the new
                 // deadline while a flush that meets this hint misses that the slot is published.
+                // Partner: the fence in `Tournament::begin`, as in `Shard::publish`.
                 fence(Ordering::SeqCst);
                 shard.schedule(number, new, guard);
                 return true;

@@ -74,13 +74,16 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Shard<K, V> {
         if slot.publish() {
             // Partner: the fence in `Core::retime`. Who found the slot through the table may have
             // re-timed it, and a flush may have met that hint before the slot was published.
+            // Partner: the fence in `Tournament::begin`. Without it the entry could miss that the
+            // tournament has begun, and be missed by the roll call.
             fence(Ordering::SeqCst);
             step!("insert: has published");
             self.schedule(number, slot.deadline(), guard);
         }
     }
 
-    /// Hints a slot that was just published or re-timed, and lets it compete.
+    /// Hints a slot that was just published or re-timed, and lets it compete. Called after a `SeqCst`
+    /// fence.
     pub(super) fn schedule(&self, number: SlotNumber, deadline: Deadline, guard: &Guard) {
         self.wheel.hint(number, deadline, guard);
         step!("insert: has hinted");

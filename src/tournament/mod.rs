@@ -80,13 +80,13 @@ impl Tournament {
     }
 
     /// Begins it; the caller then enters every slot there is. Those who publish or re-time a slot
-    /// make a `SeqCst` fence after it (`Wheel::hint` does) and ask [`is_on`](Self::is_on): either
-    /// they see it, or that caller sees their slot.
+    /// make a `SeqCst` fence after it and then ask [`is_on`](Self::is_on): either they see it, or that
+    /// caller sees their slot.
     pub(crate) fn begin(&self) {
         let _ = self
             .state
             .compare_exchange(OFF, BEGUN, Ordering::Relaxed, Ordering::Relaxed);
-        // Partner: the fence at the end of `Wheel::hint`.
+        // Partner: the fences in `Shard::publish` and `Core::retime`.
         fence(Ordering::SeqCst);
     }
 

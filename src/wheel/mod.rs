@@ -21,6 +21,9 @@
 //! - A hint adds its slot, *then* reads the cursor; an opener moves the cursor, *then* reads slots;
 //!   a `SeqCst` fence lies between in both. So either the opener sees the slot, or the hint sees
 //!   the cursor and goes again.
+//! - The cursor carries nothing but itself, so all its accesses are Relaxed. What else has to be in
+//!   order with it: that nobody reads an older one than before, or than was read by who made what is
+//!   seen here (coherence of one location), and the fences.
 //! - An opener moves all slots to the due set *before* it takes the object out, and raises `done`
 //!   *after* that. Who stops half-way leaves `done` behind, and the next one does the work.
 //! - An object found in the way of a later round is moved out likewise, by whoever finds it.
@@ -113,12 +116,8 @@ impl Wheel {
     }
 
     /// Says that `slot` may be due after `deadline`. Called after the slot is linked, or re-timed.
-    /// Ends with a `SeqCst` fence.
     pub(crate) fn hint(&self, slot: SlotNumber, deadline: Deadline, guard: &Guard) {
         if deadline.is_never() {
-            // Partner, here and below: the fence in `Tournament::begin`. Without it an entry could
-            // miss that the tournament has begun, and be missed by the roll call.
-            fence(Ordering::SeqCst);
             return;
         }
         let tick = self.ticks.of(deadline);
@@ -132,22 +131,20 @@ impl Wheel {
         if reach < slot {
             reach = self.reach.fetch_max(slot, Ordering::Relaxed).max(slot);
         }
-        // Acquire: partner of the AcqRel in `open`; see the newer-object case below.
-        let mut cursor = self.cursor.load(Ordering::Acquire);
+        // Relaxed: an old one leads to a place where the fence below tells, or a newer object.
+        let mut cursor = self.cursor.load(Ordering::Relaxed);
         loop {
             let Place::Position { level, number } = place(cursor, tick) else {
                 self.due.set(slot);
                 step!("hint: has added to the due set");
-                fence(Ordering::SeqCst);
                 return;
             };
             let cell = self.position(level, number);
-            // Acquire: partner of the Release in `put`; also makes the cursor that the
-            // installer of a newer object had read visible here.
+            // Acquire: partner of the Release in `put`; with that, what is read of the cursor from
+            // here on is no older than what the installer of a newer object had read.
             let mut object = cell.load(Ordering::Acquire);
             if object.is_null() {
                 tally::tick_allocated();
-                // It publishes the cursor that sent us here, too.
                 object = put(cell, ptr::null_mut(), Tick::new(number));
                 step!("hint: has made a tick");
             }
@@ -169,16 +166,15 @@ impl Wheel {
                 // Partner: the fence in `open` (and the one above). Without it the opener could
                 // miss the slot while we miss the cursor, and the hint would be lost.
                 fence(Ordering::SeqCst);
-                let now = self.cursor.load(Ordering::Acquire);
+                let now = self.cursor.load(Ordering::Relaxed);
                 if now < first_tick(level, number) {
                     return;
                 }
                 cursor = now;
                 continue;
             }
-            // A newer object: the cursor its installer had read is visible to us now, so this load
-            // returns a later one than before.
-            cursor = self.cursor.load(Ordering::Acquire);
+            // A newer object: its installer had read a later cursor than we have, and so do we now.
+            cursor = self.cursor.load(Ordering::Relaxed);
         }
     }
 
@@ -188,10 +184,8 @@ impl Wheel {
         // Relaxed: an old cursor asks for another line than is needed.
         let cursor = self.cursor.load(Ordering::Relaxed);
         if let Place::Position { level, number } = place(cursor, self.ticks.of(deadline)) {
-            let object = self.position(level, number).load(Ordering::Acquire); // as in `hint`
-            if !object.is_null() {
-                // SAFETY: as in `hint`.
-                unsafe { (*object).prefetch(slot, self.reach.load(Ordering::Relaxed)) };
+            if let Some(found) = self.found(level, number) {
+                found.prefetch(slot, self.reach.load(Ordering::Relaxed));
             }
         }
     }
@@ -206,10 +200,9 @@ impl Wheel {
     /// each part of a tick; `false` if it refused, and the next call goes on.
     pub(crate) fn open(&self, at: Moment, guard: &Guard, mut pay: impl FnMut() -> bool) -> bool {
         let target = self.target(at);
-        let mut cursor = self.cursor.load(Ordering::Acquire);
+        let mut cursor = self.cursor.load(Ordering::Relaxed);
         if cursor < target {
-            // AcqRel: partner of the Acquire loads in `hint`.
-            cursor = self.cursor.fetch_max(target, Ordering::AcqRel).max(target);
+            cursor = self.cursor.fetch_max(target, Ordering::Relaxed).max(target);
             step!("open: has moved the cursor");
         }
         // Acquire: partner of the Release at the end; who skips the work knows it is done.
@@ -254,9 +247,15 @@ impl Wheel {
     }
 
     fn take_out(&self, cell: &AtomicPtr<Tick>, object: *mut Tick, guard: &Guard) {
-        // AcqRel: who finds the position empty finds its slots in the due set.
-        let taken =
-            cell.compare_exchange(object, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+        // Release: who finds the position empty (or what was put there later) finds its slots in the
+        // due set, and the cursor that they went there by. Not Acquire: who loaded the pointer made
+        // that, and as long as we are pinned no other object is at that address.
+        let taken = cell.compare_exchange(
+            object,
+            ptr::null_mut(),
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
         if taken.is_ok() {
             let object = Retired(object);
             guard.defer(move || drop(object));
@@ -297,14 +296,15 @@ impl Wheel {
 
     /// Whether a deadline still belongs in the due set.
     pub(crate) fn is_due_place(&self, deadline: Deadline) -> bool {
-        // Acquire: as in `hint`. An old cursor only sends the hint where the next opener finds it.
-        let cursor = self.cursor.load(Ordering::Acquire);
+        // Relaxed: an old cursor only leads to a hint, which finds out.
+        let cursor = self.cursor.load(Ordering::Relaxed);
         place(cursor, self.ticks.of(deadline)) == Place::Due
     }
 
     /// Whether a flush at `at` would find anything to do beyond moving the cursor.
     pub(crate) fn has_due(&self, at: Moment) -> bool {
-        let cursor = self.cursor.load(Ordering::Acquire);
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        // Acquire: as in `open`. It goes for this cursor, however late that was read.
         let done = self.done.load(Ordering::Acquire);
         if done < cursor || !(self.due.is_empty() || self.settled.covers(&self.due, at)) {
             return true;
@@ -312,19 +312,23 @@ impl Wheel {
         let target = self.target(at);
         let hinted = (0..self.levels()).any(|level| {
             self.numbers(level, done, target)
-                .any(|number| self.begins(level, number).is_some_and(|b| b <= target))
+                .filter_map(|number| self.found(level, number))
+                .any(|found| first_tick(level, found.number()) <= target)
         });
         // Another flush may have moved something to the due set behind our back, after we had looked
-        // there. It has moved the cursor before, and where we found its object gone (AcqRel there,
-        // Acquire here) that is visible.
-        hinted || self.cursor.load(Ordering::Acquire) != cursor
+        // there. It has moved the cursor before, and where we found its object gone (Release in
+        // `take_out`, Acquire in `found`) that is visible.
+        hinted || self.cursor.load(Ordering::Relaxed) != cursor
     }
 
-    /// The first tick of the object at a position.
-    fn begins(&self, level: u32, number: u64) -> Option<u64> {
-        let object = self.position(level, number).load(Ordering::Acquire); // as in `hint`
+    /// The object at a position. The caller is pinned for as long as it looks at it.
+    #[inline]
+    fn found(&self, level: u32, number: u64) -> Option<&Tick> {
+        // Acquire: partner of the Release in `put`, and of that in `take_out`: who finds nothing here
+        // reads a later cursor than the hints had by which it was something.
+        let object = self.position(level, number).load(Ordering::Acquire);
         // SAFETY: as in `hint`.
-        (!object.is_null()).then(|| first_tick(level, unsafe { (*object).number() }))
+        unsafe { object.as_ref() }
     }
 
     /// Calls `f` with the first ticks of the spans behind the cursor in which there may be hints.
@@ -334,12 +338,8 @@ impl Wheel {
             // the levels above.
             let own = cursor >> (level * DIGIT_BITS);
             for number in own + 1..=(own | u64::from(POSITIONS - 1)) {
-                let object = self.position(level, number).load(Ordering::Acquire); // as in `hint`
-                if object.is_null() {
-                    continue;
-                }
-                // SAFETY: as in `hint`.
-                if unsafe { (*object).number() } == number {
+                let found = self.found(level, number);
+                if found.is_some_and(|found| found.number() == number) {
                     f(first_tick(level, number));
                 }
             }
@@ -349,8 +349,9 @@ impl Wheel {
     /// When a flush may next have something to do. `deadline_of` gives the deadline of a slot that
     /// is live. Never later than the earliest deadline hinted.
     pub(crate) fn next(&self, mut deadline_of: impl FnMut(SlotNumber) -> Option<Deadline>) -> Next {
+        // Acquire: as in `open`. It also makes the cursor no older than this.
         let done = self.done.load(Ordering::Acquire);
-        let cursor = self.cursor.load(Ordering::Acquire);
+        let cursor = self.cursor.load(Ordering::Relaxed);
         if done < cursor {
             return Next::Due;
         }
@@ -361,7 +362,7 @@ impl Wheel {
             let at = self.ticks.begin(tick);
             earliest = Some(earliest.map_or(at, |e| e.min(at)));
         });
-        if self.cursor.load(Ordering::Acquire) != cursor {
+        if self.cursor.load(Ordering::Relaxed) != cursor {
             // Something may have gone to the due set behind our back: as in `has_due`.
             return Next::Due;
         }

@@ -21,8 +21,8 @@ pub(super) struct Stamped(u64);
 
 impl Stamped {
     pub(super) fn load(word: &AtomicU64) -> Self {
-        // Acquire: partner of the AcqRel in `raise`; who sees a bit sees the slot (or the word
-        // below) as it was when the bit was set.
+        // Acquire: partner of the Release in `raise` and `lower`; who sees a bit sees the slot (or the
+        // word below) as it was when the bit was set, and who sees it gone what led to that.
         Self(word.load(Ordering::Acquire))
     }
 
@@ -47,12 +47,12 @@ impl Stamped {
 /// Sets bits and moves the stamp.
 pub(super) fn raise(word: &AtomicU64, bits: u32) {
     let mut seen = Stamped(word.load(Ordering::Relaxed));
-    // AcqRel: Release as said in `Stamped::load`. Acquire, so that the word goes on carrying what
-    // earlier setters published.
+    // Release: as said in `Stamped::load`. What earlier ones released the word goes on carrying by
+    // itself, for it only changes by such exchanges.
     while let Err(now) = word.compare_exchange_weak(
         seen.0,
         seen.with(bits).0,
-        Ordering::AcqRel,
+        Ordering::Release,
         Ordering::Relaxed,
     ) {
         seen = Stamped(now);
@@ -61,11 +61,13 @@ pub(super) fn raise(word: &AtomicU64, bits: u32) {
 
 /// Clears bits unless the word has changed since it was read.
 pub(super) fn lower(word: &AtomicU64, seen: Stamped, bits: u32) -> bool {
-    // AcqRel: who sees the bit gone sees what became of the slot (a hint placed elsewhere).
+    // Release: who sees the bit gone sees what became of the slot (removed, or hinted elsewhere), or of
+    // the word below. Not Acquire: with the same stamp and bits, it is the write that `Stamped::load`
+    // had read.
     word.compare_exchange(
         seen.0,
         seen.without(bits).0,
-        Ordering::AcqRel,
+        Ordering::Release,
         Ordering::Relaxed,
     )
     .is_ok()

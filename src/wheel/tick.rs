@@ -67,8 +67,8 @@ impl Tick {
             if place < room(reach) {
                 let few = self.few.get(place as usize);
                 let cell = few.unwrap_or_else(|| self.list.cell(place - FEW as u32));
-                // Release: who sees the number sees the slot as it was when it was added.
-                cell.store(slot, Ordering::Release);
+                // Relaxed: the fences make the order, see `move_numbers`.
+                cell.store(slot, Ordering::Relaxed);
                 return;
             }
         }
@@ -107,8 +107,7 @@ impl Tick {
             }
             let mut words = [0; PARTS * PAGE_WORDS as usize];
             for (parts, word) in words.chunks_exact_mut(PARTS).zip(page) {
-                // Acquire: partner of the Release in `Bits::set`; the due set hands it on.
-                let bits = word.load(Ordering::Acquire);
+                let bits = word.load(Ordering::Relaxed); // as in `move_numbers`
                 parts.copy_from_slice(&[bits as u32, (bits >> WIDTH) as u32]);
             }
             due.set_words(index * words.len() as u32, &words);
@@ -124,9 +123,10 @@ fn move_numbers(cells: &[AtomicU32], due: &DueSet, pay: &mut impl FnMut() -> boo
     let mut numbers = [0; if FEW > LIST_CHUNK { FEW } else { LIST_CHUNK }];
     let mut there = 0;
     for cell in cells {
-        // Whoever was given a place and has not filled it yet will see the cursor.
-        // Acquire: partner of the Release in `set`; the due set hands it on.
-        numbers[there] = cell.load(Ordering::Acquire);
+        // Relaxed: either the fence in `hint`, after the number was put here, comes before our
+        // caller's, and what follows sees the slot as it was when it was added; or its hint will see
+        // the cursor and go again, whether we see the number, or the slot, or not.
+        numbers[there] = cell.load(Ordering::Relaxed);
         there += usize::from(numbers[there] != 0);
     }
     if there == 0 {
