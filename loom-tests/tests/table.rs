@@ -250,3 +250,18 @@ fn spill_against_take_and_insert() {
         map.settled(&left, 1);
     });
 }
+
+/// At stake: who finds an entry at the end of the spill list finds what is in it, also where another leaves
+/// the list meanwhile that led there.
+#[test]
+fn spill_against_take_and_lookup() {
+    check("spill_against_take_and_lookup", 2, || {
+        let map = with(&[0, 8, 16]);
+        let other = beside(&map, |map| add(map, 24));
+        assert_eq!(take(&map, 16), Some(26));
+        assert!(matches!(get(&map, 24), None | Some(34)));
+        assert!(!other.join().unwrap());
+        assert_eq!(get(&map, 24), Some(34));
+        map.settled(&[(key(16), 26, Reason::Taken)], 3);
+    });
+}
