@@ -102,26 +102,35 @@ impl<K, V> Slot<K, V> {
 
     #[inline]
     pub(crate) fn deadline(&self) -> Deadline {
-        // Acquire: keeps a later load of the link from being taken before it (`map::read`).
+        // Acquire: partner of the Release in `change_deadline` and `close_deadline`. Who reads CLOSED
+        // finds the mark when it loads the link next (`map::read`).
         Deadline::from_raw(self.deadline.load(Ordering::Acquire))
     }
 
     /// Swaps the deadline judged for another; fails if it is no longer the one judged.
     #[inline]
-    pub(crate) fn change_deadline(&self, judged: Deadline, new: Deadline) -> Result<(), Deadline> {
-        // AcqRel: the winner's judgement happens before whatever the loser does next; a re-timing
-        // that lost must see the tombstone's writer, a sweep that lost must see the new hint's.
+    pub(crate) fn change_deadline(&self, judged: Deadline, new: Deadline) -> Result<(), ()> {
+        // Release: partner of the Acquire in `deadline` and `close_deadline`; who meets the new one
+        // sees what this thread did before. No Acquire: `judged` was loaded with it, and that another
+        // has come back to the same tells nothing. Who fails loads the word again.
         self.deadline
-            .compare_exchange(judged.raw(), new.raw(), Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(
+                judged.raw(),
+                new.raw(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            )
             .map(|_| ())
-            .map_err(Deadline::from_raw)
+            .map_err(|_| ())
     }
 
     /// Closes the deadline word of a slot that this thread has marked; what it said at the last. From
     /// here on no re-timing succeeds, and one that succeeded before is the one returned.
     #[inline]
     pub(crate) fn close_deadline(&self) -> Deadline {
-        // AcqRel, as in `change_deadline`.
+        // AcqRel. Release: partner of the Acquire in `deadline`; without it a lookup could read CLOSED
+        // and miss the mark, and what has replaced the entry. Acquire: partner of the Release in
+        // `change_deadline`, for what is returned here.
         Deadline::from_raw(self.deadline.swap(Deadline::CLOSED.raw(), Ordering::AcqRel))
     }
 
@@ -176,8 +185,9 @@ impl<K, V> Slot<K, V> {
     /// in the meantime.
     #[inline]
     pub(crate) fn publish(&self) -> bool {
-        // Release: partner of the Acquire in `is_live`. The inserter has been pinned since before
-        // the slot was in the table, so no later tenant's HELD can be met here.
+        // Release: partner of the Acquire in `is_live`; an iteration comes to the body by nothing
+        // else. The inserter has been pinned since before the slot was in the table, so no later
+        // tenant's HELD can be met here.
         self.life
             .compare_exchange(
                 Life::HELD.raw(),
@@ -233,9 +243,9 @@ impl<K, V> Slab<K, V> {
     /// The highest number ever handed out.
     #[inline]
     pub(crate) fn high_water(&self) -> SlotNumber {
-        // Acquire: partner of the AcqRel in `take_fresh`; a number read here has its segment or is
-        // about to get it, see `slot_if_there`.
-        self.fresh.load(Ordering::Acquire)
+        // Relaxed: a number only. Whether its segment is there, `slot_if_there` finds out; what is in
+        // the slot, `is_live`.
+        self.fresh.load(Ordering::Relaxed)
     }
 
     /// The slot of a number at or below the high water: its segment may not be there yet.
@@ -253,8 +263,8 @@ impl<K, V> Slab<K, V> {
     /// A slot from the free list.
     #[inline]
     pub(crate) fn take_free(self: &Arc<Self>) -> Option<Held<'_, K, V>> {
-        // Acquire: partner of the Release in `put_free`; the life words of the chain must be read as
-        // its recycler wrote them.
+        // Acquire, here and where the CAS fails: partner of the Release in `put_free`; the life words
+        // of the chain must be read as its recycler wrote them.
         let mut head = self.free.load(Ordering::Acquire);
         loop {
             let number = head as u32;
@@ -266,10 +276,11 @@ impl<K, V> Slab<K, V> {
             let life = Life::from_raw(slot.life.load(Ordering::Relaxed));
             // A slot that was taken meanwhile may be in any state; its link is then not used.
             let next = u64::from(life.number());
+            // Relaxed: the load before has read this very word; there is no other of the same stamp.
             match self.free.compare_exchange_weak(
                 head,
                 stamped(head, next),
-                Ordering::Acquire,
+                Ordering::Relaxed,
                 Ordering::Acquire,
             ) {
                 Ok(_) => return Some(self.hold(number)),
@@ -289,8 +300,8 @@ impl<K, V> Slab<K, V> {
             match self.fresh.compare_exchange_weak(
                 used,
                 used + 1,
-                // Release: a visitor that reads the high water sees segments allocated before it.
-                Ordering::AcqRel,
+                // Relaxed: hands out a number, as `high_water` reads it.
+                Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => break,
@@ -394,7 +405,8 @@ impl<K, V> Slab<K, V> {
             let Some(slot) = self.slot_if_there(number) else {
                 continue;
             };
-            let life = Life::from_raw(slot.life.load(Ordering::Acquire));
+            // Relaxed: all calls into the map happened before, and closures write no life word.
+            let life = Life::from_raw(slot.life.load(Ordering::Relaxed));
             if life.has_body() {
                 // Keep the number it leads to: a limbo may still be chained through it.
                 let next = if life == Life::LINKED { 0 } else { life.next() };
