@@ -56,12 +56,11 @@ impl Line {
     /// The one way in which an open line's entries become more or fewer.
     #[inline]
     pub(super) fn change(&self, from: Head, to: Head) -> Result<(), Changed> {
-        // AcqRel. Release: partner of the Acquire in `head`; publishes a word and its slot's body.
-        // Acquire: what this thread stores next into a word that ceased to count must be behind
-        // all earlier changes too.
+        // Release: partner of the Acquire in `head`; publishes a word and its slot's body. No
+        // Acquire: `from` was loaded with it, or written here, and its version comes once.
         let changed =
             self.head
-                .compare_exchange(from.raw(), to.raw(), Ordering::AcqRel, Ordering::Relaxed);
+                .compare_exchange(from.raw(), to.raw(), Ordering::Release, Ordering::Relaxed);
         changed.map(|_| ()).map_err(|_| Changed)
     }
 
@@ -80,8 +79,9 @@ impl Line {
     /// Swaps one word for another: the same place in the line, which goes on counting.
     #[inline]
     pub(super) fn swing(&self, at: usize, from: Word, to: Word) -> Result<(), Changed> {
-        // AcqRel. Release: partner of the Acquire in `word`; hands on the new slot's body, which
-        // this thread (Acquire) may have from a third.
+        // AcqRel. Release: partner of the Acquire in `word`; hands on the new slot's body. Acquire:
+        // partner of the Release in `vacate`. Who claims a word by an old head, and gives it up, has
+        // to hand on the change of the head behind which it was vacated before: see `check`.
         let swung = self.words[at].compare_exchange(
             from.raw(),
             to.raw(),
@@ -117,12 +117,13 @@ impl Line {
 
     /// Fills a word of a line that is not open yet, unless another has.
     pub(super) fn fill(&self, at: usize, word: Word) {
-        // AcqRel: who opens the line publishes what others filled in.
+        // Relaxed: whoever opens the line has come to this word too, and has read where it comes from
+        // (Acquire in `word`): so the Release in `open` publishes it, and its slot's body.
         let _ = self.words[at].compare_exchange(
             Word::BLANK.raw(),
             word.raw(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
         );
     }
 
@@ -136,9 +137,10 @@ impl Line {
 
     /// Opens a line whose words are all filled, unless another has.
     pub(super) fn open(&self, head: Head) {
-        // AcqRel: partner of the Acquire in `head`.
+        // Release: partner of the Acquire in `head`. Who fails reads the head again before it goes by
+        // what it says.
         let _ = self
             .head
-            .compare_exchange(0, head.raw(), Ordering::AcqRel, Ordering::Acquire);
+            .compare_exchange(0, head.raw(), Ordering::Release, Ordering::Relaxed);
     }
 }

@@ -10,13 +10,14 @@ impl Table {
     pub(crate) fn mark<K, V>(slot: &Slot<K, V>) -> bool {
         let mut link = slot.load_link();
         while !link.is_marked() {
-            // AcqRel. Release: who sees the mark sees what led to the removal (the tombstone).
-            // Acquire: a link that a neighbour changed is handed on when this slot is unlinked.
+            // Release: partner of the Acquire loads of links; who sees the mark sees what led to the
+            // removal (the tombstone), and what this thread did before. No Acquire: the link's target is
+            // not looked at here, and who unlinks this slot loads the link again.
             match slot.link().compare_exchange_weak(
                 link.raw(),
                 link.marked().raw(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
+                Ordering::Release,
+                Ordering::Relaxed,
             ) {
                 Ok(_) => return true,
                 Err(now) => link = Link::from_raw(now),
@@ -36,12 +37,14 @@ impl Table {
     ) -> bool {
         debug_assert!(!link.is_marked());
         slot.set_link(link);
-        // AcqRel: as in `mark`, and publishes the new slot's body.
+        // Release: as in `mark`, and publishes the new slot's body. No Acquire: `link` was loaded with
+        // it, and the slot it leads to is not recycled while this thread is pinned: so it is the one
+        // that this thread has seen.
         old.link()
             .compare_exchange(
                 link.raw(),
                 Link::slot(new).marked().raw(),
-                Ordering::AcqRel,
+                Ordering::Release,
                 Ordering::Relaxed,
             )
             .is_ok()

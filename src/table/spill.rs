@@ -130,13 +130,14 @@ impl<'t> Cell<'t> {
 
     /// Lets the cell lead to `to`; fails if it has changed since the walk saw it.
     pub(super) fn swing(self, to: Link) -> Result<Self, Changed> {
-        // AcqRel. Release: partner of the Acquire loads of links; publishes the slot it leads to.
-        // Acquire: what it leads to may be taken over from a removed slot's link.
+        // Release: partner of the Acquire loads of links; publishes the slot it leads to, which may be
+        // taken over from a removed slot's link (Acquire where that was loaded). No Acquire: as in
+        // `Table::supersede`.
         self.cell
             .compare_exchange(
                 self.seen.raw(),
                 to.raw(),
-                Ordering::AcqRel,
+                Ordering::Release,
                 Ordering::Relaxed,
             )
             .map(|_| Self { seen: to, ..self })
