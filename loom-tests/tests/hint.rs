@@ -92,24 +92,25 @@ impl Model {
     }
 }
 
-/// Three models: the slot is one of the few of its tick, on its list, or has a bit.
+/// Three models: the slot is one of the few of its tick, on its list, or has a bit. The last one has the
+/// bound named behind it, but at length: a third preemption makes minutes of seconds.
 macro_rules! found_by_somebody {
-    ($(#[$doc:meta])* $name:ident, $listed:ident, $paged:ident:
+    ($(#[$doc:meta])* $name:ident, $listed:ident, $paged:ident $bound:literal:
         $due:expr, $set_up:expr, $one:expr, $other:expr) => {
         $(#[$doc])*
         #[test]
         fn $name() {
-            found_in_company(stringify!($name), $due, &[], $set_up, $one, $other);
+            found_in_company(stringify!($name), 3, $due, &[], $set_up, $one, $other);
         }
 
         #[test]
         fn $listed() {
-            found_in_company(stringify!($listed), $due, &COMPANY, $set_up, $one, $other);
+            found_in_company(stringify!($listed), 3, $due, &COMPANY, $set_up, $one, $other);
         }
 
         #[test]
         fn $paged() {
-            found_in_company(stringify!($paged), $due, &CROWD, $set_up, $one, $other);
+            found_in_company(stringify!($paged), long($bound, 3), $due, &CROWD, $set_up, $one, $other);
         }
     };
 }
@@ -118,13 +119,14 @@ macro_rules! found_by_somebody {
 /// Somebody has to find it.
 fn found_in_company(
     name: &str,
+    bound: usize,
     due: u64,
     company: &'static [u32],
     set_up: impl Fn(&Model) + Copy + Send + Sync + 'static,
     one: impl Fn(&Model) -> bool + Copy + Send + Sync + 'static,
     other: impl Fn(&Model) -> bool + Copy + Send + Sync + 'static,
 ) {
-    check(name, 3, move || {
+    check(name, bound, move || {
         let model = Arc::new(Model::new(due));
         for &slot in company {
             model.hint(slot, due);
@@ -151,7 +153,7 @@ fn insert(model: &Model) -> bool {
 found_by_somebody! {
     /// At stake: the opener reads the bits before this one is set, the hint reads the cursor before it
     /// moves, and nobody ever looks at the slot.
-    hint_against_open, hint_against_open_on_a_list, hint_against_open_in_a_page:
+    hint_against_open, hint_against_open_on_a_list, hint_against_open_in_a_page 2:
     1, |model: &Model| {
         model.hint(OTHER, 1); // the tick and its page are there
     }, insert, |model: &Model| model.flush(1)
@@ -159,7 +161,7 @@ found_by_somebody! {
 
 found_by_somebody! {
     /// The same where tick and page are made by the hint while the opener comes by.
-    hint_in_a_new_tick_against_open, hint_in_a_new_tick_against_open_on_a_list, hint_in_a_new_tick_against_open_in_a_page:
+    hint_in_a_new_tick_against_open, hint_in_a_new_tick_against_open_on_a_list, hint_in_a_new_tick_against_open_in_a_page 2:
     1, |model: &Model| {
         model.hint(OTHER, 2); // so that the cursor may go beyond tick 1
     }, insert, |model: &Model| model.flush(2)
@@ -168,7 +170,7 @@ found_by_somebody! {
 found_by_somebody! {
     /// At stake: an earlier tenant has left its hint. The sweep that it leads to may still see the slot as it
     /// was before, and be done with it.
-    hint_on_a_set_bit_against_open, hint_on_a_set_bit_against_open_on_a_list, hint_on_a_set_bit_against_open_in_a_page:
+    hint_on_a_set_bit_against_open, hint_on_a_set_bit_against_open_on_a_list, hint_on_a_set_bit_against_open_in_a_page 2:
     1, |model: &Model| model.hint(SLOT, 1), insert, |model: &Model| model.flush(1)
 }
 
@@ -179,6 +181,7 @@ fn hint_on_a_due_bit_against_sweep() {
     let open = |model: &Model| model.flush(0);
     found_in_company(
         "hint_on_a_due_bit_against_sweep",
+        3,
         0,
         &[],
         set_up,
@@ -190,7 +193,7 @@ fn hint_on_a_due_bit_against_sweep() {
 found_by_somebody! {
     /// At stake: a hint on the upper level, for tick 5, while the cursor comes to tick 4, where the upper
     /// level's span is handed down, and then to tick 5.
-    hint_against_a_change_of_level, hint_against_a_change_of_level_on_a_list, hint_against_a_change_of_level_in_a_page:
+    hint_against_a_change_of_level, hint_against_a_change_of_level_on_a_list, hint_against_a_change_of_level_in_a_page 3:
     5, |model: &Model| model.hint(OTHER, 5), insert, |model: &Model| {
         assert!(!model.flush(4), "not due yet");
         model.flush(5)
@@ -200,7 +203,7 @@ found_by_somebody! {
 found_by_somebody! {
     /// At stake: a sweep finds the slot in the due set before its time and hints it a level below,
     /// while another flush comes to exactly that tick.
-    cascade_against_open, cascade_against_open_on_a_list, cascade_against_open_in_a_page:
+    cascade_against_open, cascade_against_open_on_a_list, cascade_against_open_in_a_page 3:
     5, |model: &Model| {
         model.insert();
         let guard = pin();
@@ -211,7 +214,7 @@ found_by_somebody! {
 
 found_by_somebody! {
     /// At stake: time jumps over all levels at once while the hint is on its way.
-    hint_against_a_jump, hint_against_a_jump_on_a_list, hint_against_a_jump_in_a_page:
+    hint_against_a_jump, hint_against_a_jump_on_a_list, hint_against_a_jump_in_a_page 2:
     6, |model: &Model| model.hint(OTHER, 15), insert, |model: &Model| model.flush(15)
 }
 
@@ -283,7 +286,7 @@ fn two_openers_of_the_few() {
 
 #[test]
 fn two_openers_of_a_list() {
-    two_openers("two_openers_of_a_list", 2, |model| {
+    two_openers("two_openers_of_a_list", long(1, 2), |model| {
         for slot in COMPANY {
             model.hint(slot, 1);
         }
