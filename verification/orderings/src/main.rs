@@ -161,7 +161,15 @@ fn sample(
     let table = Table::read(&root.join(table::PATH))?;
     let unexplained = table.agree(&keys(mutants))?;
     if n == 0 {
-        println!("orderings: none was weakened; {unexplained} unexplained");
+        println!(
+            "orderings: {} rows, none was asked; {unexplained} unexplained",
+            mutants.len()
+        );
+    }
+    if unexplained != 0 {
+        bail!("{unexplained} unexplained");
+    }
+    if n == 0 {
         return Ok(());
     }
     let mut named: Vec<_> = mutants
@@ -187,7 +195,7 @@ fn sample(
         println!("ordering {key}: {how} {model}");
     }
     println!(
-        "orderings: {} of {in_all} weakened, {caught} caught, seed {seed}; {unexplained} unexplained",
+        "orderings: {} of {in_all} weakened, {caught} caught, seed {seed}",
         named.len(),
     );
     if caught != named.len() || caught == 0 {
