@@ -7,7 +7,8 @@ source "$(dirname "$0")/lib.sh"
 LONG_MODELS=(
     spill_against_take_and_insert deep_split_against_take_and_lookup deep_split_against_replace
     flush_against_an_earlier_one take_against_replace two_openers_of_a_list
-    one_ticket_on_two_hosts
+    one_ticket_on_two_hosts insert_against_insert_at_the_maximum insert_against_open_and_sweep
+    split_against_split split_against_lookup insert_against_a_note
 )
 [[ ${SESSIONWHEEL_LOOM:-} == full ]] && LONG_MODELS=()
 export LONG="${LONG_MODELS[*]}"
