@@ -9,6 +9,8 @@ LONG_MODELS=(
     flush_against_an_earlier_one take_against_replace two_openers_of_a_list
     one_ticket_on_two_hosts insert_against_insert_at_the_maximum insert_against_open_and_sweep
     split_against_split split_against_lookup insert_against_a_note
+    insert_against_insert hint_on_a_set_bit_against_open_on_a_list insert_and_take_against_lookup
+    fetch_against_take
 )
 [[ ${SESSIONWHEEL_LOOM:-} == full ]] && LONG_MODELS=()
 export LONG="${LONG_MODELS[*]}"

@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
 # Address, leak and thread sanitizer, and Miri. On nightly.
 #   CI_SANITIZED_SEQUENCES  sequences of the property test (500)
-#   CI_MIRI_SEEDS           how many of Miri's schedules (8; ci/full 256)
+#   CI_SANITIZED            some of the tests for the first two; all (ci/full)
+#   CI_MIRI_SEEDS           how many of Miri's schedules (4; ci/full 256)
 source "$(dirname "$0")/lib.sh"
 
-export SESSIONWHEEL_SEQUENCES=${CI_SANITIZED_SEQUENCES:-500} MIRI_SEEDS=${CI_MIRI_SEEDS:-8}
+export SESSIONWHEEL_SEQUENCES=${CI_SANITIZED_SEQUENCES:-500} SANITIZED=${CI_SANITIZED:-some}
+export MIRI_SEEDS=${CI_MIRI_SEEDS:-4}
 
-# All tests of the root package. The one brings the other along.
+# The tests of the root package; at length all of them. The one brings the other along.
 address_and_leaks() {
+    local tests=(--test model --test stress --test destructors --test guards --test panics)
+    [[ $SANITIZED != all ]] || tests=(--tests)
     sanitizing address
     export CARGO_TARGET_DIR=$TARGET/address ASAN_OPTIONS=detect_leaks=1
-    cargo +nightly test --package sessionwheel --target "$HOST" --lib --tests
+    cargo +nightly test --package sessionwheel --target "$HOST" --lib "${tests[@]}"
 }
 
 # Those with threads. The standard library is built anew, or it would be taken for racing.

@@ -300,9 +300,10 @@ fn a_removal_is_not_undone_by_a_fetch_that_was_under_way() {
     for (n, removal) in removals.into_iter().enumerate() {
         let shared = Arc::new(Shared::default());
         let slot = Arc::new(std::sync::OnceLock::<SessionCache<u64>>::new());
-        let cache = slot.clone();
+        let weak = Arc::downgrade(&slot);
         let meddle = move |key: &SessionKey| {
-            let cache = cache.get().unwrap();
+            let slot = weak.upgrade().unwrap();
+            let cache = slot.get().unwrap();
             if n == 1 {
                 cache.insert(*key, 5).unwrap();
             }
