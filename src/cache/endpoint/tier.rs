@@ -243,6 +243,8 @@ impl<V: 'static> External<V> {
 
     /// A session is to be resumed no more, and that has been said outside.
     pub(crate) fn removed(&self, key: &SessionKey) {
+        // Release: partner of the Acquire in `removals`. Without it a fetch that comes after this could
+        // still find outside what was removed there, and keep it with the new number.
         self.removals.of(key).fetch_add(1, Ordering::Release);
     }
 }
