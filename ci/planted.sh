@@ -27,7 +27,7 @@ planted() {
         $CARGO_TEST --no-run "$@" || exit 2
         SESSIONWHEEL_SEQUENCES=$PLANTED_SEQUENCES SESSIONWHEEL_OPERATIONS=1000000 \
             SESSIONWHEEL_SCHEDULES=10000 \
-            $CARGO_TEST "$@" >"$log" 2>&1
+            timeout 600 $CARGO_TEST "$@" >"$log" 2>&1
     ) || code=$?
     [[ ! -f $log ]] || cat "$log"
     if [[ $code == 0 ]]; then
