@@ -25,6 +25,7 @@ planted() {
         # Newer than what was built for the last one.
         find . -name '*.rs' -exec touch {} +
         $CARGO_TEST --no-run "$@" || exit 2
+        # shellcheck disable=SC2086 # it is several words
         SESSIONWHEEL_SEQUENCES=$PLANTED_SEQUENCES SESSIONWHEEL_OPERATIONS=1000000 \
             SESSIONWHEEL_SCHEDULES=10000 \
             timeout 600 $CARGO_TEST "$@" >"$log" 2>&1
