@@ -386,6 +386,20 @@ mutants() {
         swap src/map/evict.rs 'slot.change_deadline(deadline, Deadline::EVICTED).is_ok();' 'true;'
         mutant M17 "evicted without winning the deadline word" tournament/evict_against_retime
     fi
+
+    if wanted G1; then
+        swap src/cache/context.rs '        self.raised.store(1, Ordering::Relaxed);
+        let cell = self.generations.get_or_alloc(context.0);
+        cell.fetch_update' '        let cell = self.generations.get_or_alloc(context.0);
+        cell.fetch_update'
+        mutant G1 "purged, and lookups go on as before" purge/purge_against_insert
+    fi
+
+    if wanted G2; then
+        swap src/cache/handle.rs 'let generation = self.contexts.generation(key.context());' \
+            'let generation = 0;'
+        mutant G2 "inserted as if its context had never been purged" purge/purge_against_insert
+    fi
 }
 
 command=${1:-}

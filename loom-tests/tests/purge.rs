@@ -6,7 +6,8 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::thread;
 use sessionwheel::internals::Purges;
-use sessionwheel_loom_tests::check;
+use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey};
+use sessionwheel_loom_tests::{TICK_BITS, check, tick};
 
 /// A generation, and the last one by which each of two slots was looked at.
 #[derive(Default)]
@@ -69,5 +70,38 @@ fn purge_against_flushes() {
                 "not looked at since the last purge"
             );
         }
+    });
+}
+
+/// At stake: a session that was inserted after a purge is taken for one of those before, by a lookup or by who
+/// takes those out, or one of those before for one that came after.
+#[test]
+fn purge_against_insert() {
+    check("purge_against_insert", 2, || {
+        let (clock, _hand) = Clock::manual(tick(0));
+        let builder = SessionCache::builder().clock(clock).tick_bits(TICK_BITS);
+        let cache = builder.shards(1).automatic_flush(None).build().unwrap();
+        let key = |n| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+        cache.insert(key(1), 1).unwrap();
+        let purger = thread::spawn({
+            let cache = cache.clone();
+            move || cache.purge(Context::DEFAULT)
+        });
+        let inserter = thread::spawn({
+            let cache = cache.clone();
+            move || {
+                let before = cache.contains(&key(1));
+                cache.insert(key(2), 2).unwrap();
+                before
+            }
+        });
+        cache.purge_where(|_, _| false);
+        purger.join().unwrap();
+        let before = inserter.join().unwrap();
+        assert!(!cache.contains(&key(1)), "was there before the purge");
+        assert!(
+            before || cache.contains(&key(2)),
+            "inserted by one who had seen the purge"
+        );
     });
 }

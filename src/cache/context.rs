@@ -15,9 +15,9 @@
 //!
 //! - Handing out a context is one atomic read-modify-write and allocates
 //!   nothing.
-//! - Reading a generation is two or three loads and never waits. A context
-//!   whose generation was never raised may have no cell at all; its generation
-//!   is 0.
+//! - Reading a generation never waits. It is one load as long as no context's was
+//!   ever raised, three after that. A context whose generation was never raised
+//!   may have no cell at all; its generation is 0.
 //! - Cells live in segments that double in size and never move once installed.
 
 use std::error::Error;
@@ -82,6 +82,8 @@ const SEGMENTS: usize = 33;
 pub(super) struct Contexts {
     /// The number handed out next; `u32::MAX` once there are no more.
     next: AtomicU32,
+    /// Not 0 once any generation was raised.
+    raised: AtomicU32,
     /// A segment is allocated when the generation of one of its contexts is
     /// first raised.
     generations: Segments<AtomicU32, FIRST_BITS, SEGMENTS>,
@@ -91,6 +93,7 @@ impl Contexts {
     pub(super) fn new() -> Self {
         Self {
             next: AtomicU32::new(Context::DEFAULT.0 + 1),
+            raised: AtomicU32::new(0),
             generations: Segments::new(),
         }
     }
@@ -113,21 +116,37 @@ impl Contexts {
 
     /// The generation that sessions of `context` are inserted with now.
     ///
-    /// Relaxed is enough. The inserter read the cell before it published the
-    /// session; who finds the session has synchronised with that, and so reads
+    /// Relaxed is enough, for the mark and for the cell. The inserter read both before it
+    /// published the session; who finds the session has synchronised with that, and so reads
     /// the same generation here or a later one, but no earlier one: no session
     /// is ever ahead of the generation that its reader sees.
     #[inline]
     pub(super) fn generation(&self, context: Context) -> u32 {
+        if self.any_was_raised() {
+            self.raised_generation(context)
+        } else {
+            0
+        }
+    }
+
+    fn raised_generation(&self, context: Context) -> u32 {
         self.generations
             .get(context.0)
             .map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// Whether any context's generation was ever raised.
+    #[inline]
+    pub(super) fn any_was_raised(&self) -> bool {
+        self.raised.load(Ordering::Relaxed) != 0
     }
 
     /// Makes all sessions of `context` that are cached now invisible. `false`
     /// if it was at its last generation: going round would bring back sessions
     /// of the first.
     pub(super) fn raise(&self, context: Context) -> bool {
+        // Before the cell is raised or after it: who begins once this has returned sees both.
+        self.raised.store(1, Ordering::Relaxed);
         let cell = self.generations.get_or_alloc(context.0);
         cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |generation| {
             (generation < LAST_GENERATION).then_some(generation + 1)
@@ -137,6 +156,7 @@ impl Contexts {
 
     #[cfg(test)]
     pub(super) fn set_generation(&self, context: Context, generation: u32) {
+        self.raised.store(1, Ordering::Relaxed);
         let cell = self.generations.get_or_alloc(context.0);
         cell.store(generation, Ordering::Relaxed);
     }

@@ -271,13 +271,25 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Whether `session`, found under `key`, is visible.
     #[inline]
     pub(super) fn admits(&self, key: &SessionKey, session: &Session<V>) -> bool {
+        self.admits_at_once(session) || self.admits_slowly(key, session)
+    }
+
+    /// Whether that can be seen without asking further: no context was ever purged, and the session is a plain
+    /// one.
+    #[inline]
+    fn admits_at_once(&self, session: &Session<V>) -> bool {
+        session.is_plain() && !self.contexts.any_was_raised()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn admits_slowly(&self, key: &SessionKey, session: &Session<V>) -> bool {
         session.is_current(key.context(), &self.contexts)
             && session
                 .removals()
                 .is_none_or(|seen| self.removals(key) == seen)
     }
 
-    #[cold]
     fn removals(&self, key: &SessionKey) -> u32 {
         self.external.as_ref().map_or(0, |e| e.removals(key))
     }
@@ -393,6 +405,21 @@ impl<V: Send + Sync + 'static> Inner<V> {
         guard: &'g Guard,
     ) -> Option<Entry<'g, SessionKey, Session<V>>> {
         let now = self.clock.now();
+        let found = self.map.get_entry(key, now, guard)?;
+        if self.admits_at_once(found.value()) {
+            return Some(found);
+        }
+        self.found_slowly(key, now, guard)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn found_slowly<'g>(
+        &'g self,
+        key: &SessionKey,
+        now: Timestamp,
+        guard: &'g Guard,
+    ) -> Option<Entry<'g, SessionKey, Session<V>>> {
         loop {
             let found = self.map.get_entry(key, now, guard)?;
             if !self.admits(key, found.value()) {

@@ -73,6 +73,12 @@ impl<V> Session<V> {
         self.marks.generation()
     }
 
+    /// Of generation 0, and not marked in any way that a lookup has to heed: nearly every session.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.marks.0 & !Marks::OF_NO_MATTER == 0
+    }
+
     /// Whether `context`, the one in the session's key, still has the
     /// generation that the session was inserted with. If not, the session is
     /// invisible.
@@ -105,6 +111,8 @@ impl Marks {
     const PROBATION: u32 = 1 << 1;
     const TLS13: u32 = 1 << 2;
     const FETCHED: u32 = 1 << 3;
+    /// What no lookup goes by.
+    const OF_NO_MATTER: u32 = Self::PROBATION | Self::TLS13;
     /// Where the generation begins.
     const SHIFT: u32 = LAST_GENERATION.leading_zeros();
 
@@ -174,12 +182,14 @@ mod tests {
                     (session.removals(), session.timeout()),
                     (None, Some(TIMEOUT))
                 );
+                assert_eq!(session.is_plain(), generation == 0 && !set(1));
                 let session = session.fetched(u32::MAX);
                 assert_eq!(
                     (session.removals(), session.timeout()),
                     (Some(u32::MAX), None)
                 );
                 assert_eq!(session.is_single_use(), set(1));
+                assert!(!session.is_plain());
                 assert_eq!(session.is_on_probation(), set(2));
                 assert_eq!(session.is_tls13(), set(4));
                 assert_eq!(session.marks.generation(), generation);
