@@ -2,12 +2,15 @@
 //!
 //! # Ground rules
 //!
-//! - All insertions of a cache that succeed are counted in one place, whatever connection or
-//!   configuration they are for: every [`EVERY`]th begins a flush.
+//! - All insertions of a cache that succeed are counted, whatever connection or configuration they are for:
+//!   every [`EVERY`]th begins a flush. Threads count apart and bring [`STEP`] at a time together, so that
+//!   insertions don't contend for one word. So what a thread has counted since is not yet among the 255: at the most
+//!   14 for each.
 //! - Each part of it is bounded, and belongs to one insertion. As long as something is left every insertion
 //!   does a part; whoever finds nothing left ends it.
 //! - Nobody has to come back for it to go on: a thread that is stopped in a part holds up nothing.
 
+use super::endpoint::Tallies;
 use crate::Swept;
 use crate::sync::Padded;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +22,13 @@ const EVERY: u64 = 255;
 #[cfg(loom)]
 const EVERY: u64 = 2;
 
+/// Divides [`EVERY`], so that one thread alone flushes at exactly every 255th.
+#[cfg(not(loom))]
+const STEP: u64 = 15;
+#[cfg(loom)]
+const STEP: u64 = 1;
+const STEPS: u64 = EVERY / STEP;
+
 /// When a cache flushes by itself.
 pub(super) struct Automatic {
     /// How much one insertion looks at; nothing if there are no such flushes.
@@ -27,7 +37,8 @@ pub(super) struct Automatic {
 }
 
 struct State {
-    inserted: AtomicU64,
+    /// Steps that were counted together.
+    steps: AtomicU64,
     /// 1 while a flush is under way.
     going_on: AtomicU64,
 }
@@ -37,7 +48,7 @@ impl Automatic {
         Self {
             budget: budget.unwrap_or(0),
             state: Padded(State {
-                inserted: AtomicU64::new(0),
+                steps: AtomicU64::new(0),
                 going_on: AtomicU64::new(0),
             }),
         }
@@ -50,18 +61,33 @@ impl Automatic {
 
     /// Counts an insertion, and calls `part` with the budget if it has to do a part of a flush.
     #[inline]
-    pub(super) fn inserted(&self, part: impl FnOnce(usize) -> Swept) {
+    pub(super) fn inserted(&self, tallies: &Tallies, part: impl FnOnce(usize) -> Swept) {
         let Some(budget) = self.budget() else {
             return;
         };
         // Relaxed, all of them: they say when to flush, not what there is. Two who end and begin
         // at once may disagree; then a flush is a part longer, or comes 255 insertions later.
-        let number = self.state.inserted.fetch_add(1, Ordering::Relaxed) + 1;
-        if number % EVERY == 0 || self.state.going_on.load(Ordering::Relaxed) != 0 {
+        let begins = ends_step(tallies)
+            && (self.state.steps.fetch_add(1, Ordering::Relaxed) + 1) % STEPS == 0;
+        if begins || self.state.going_on.load(Ordering::Relaxed) != 0 {
             let left = part(budget).remaining;
             self.state.going_on.store(left.into(), Ordering::Relaxed);
         }
     }
+}
+
+/// Counts an insertion of this thread, and says whether it has a step together.
+#[cfg(not(loom))]
+#[inline]
+fn ends_step(tallies: &Tallies) -> bool {
+    tallies.count(super::endpoint::Count::Insertion) % STEP == 0
+}
+
+/// With steps of one there is nothing to count. (Loom 0.7 fails on its own account, by an assertion in its
+/// `match_rmw_to_stores`, where several threads count in one stripe.)
+#[cfg(loom)]
+fn ends_step(_: &Tallies) -> bool {
+    true
 }
 
 #[cfg(test)]
@@ -105,6 +131,22 @@ mod tests {
     }
 
     #[test]
+    fn threads_count_apart_and_none_of_their_insertions_is_lost() {
+        const THREADS: u64 = 4;
+        const EACH: u64 = if cfg!(miri) { 2 * STEP } else { 10 * EVERY };
+        let (builder, _hand) = builder();
+        let cache = builder.build().unwrap();
+        let threads = (0..THREADS).map(|t| {
+            let cache = cache.clone();
+            thread::spawn(move || insert(&cache, t * EACH..(t + 1) * EACH))
+        });
+        for thread in threads.collect::<Vec<_>>() {
+            thread.join().unwrap();
+        }
+        assert_eq!(cache.counters().flushes, THREADS * EACH / EVERY);
+    }
+
+    #[test]
     fn no_insertion_looks_at_more_than_its_budget_and_those_that_follow_go_on() {
         const BUDGET: u64 = 64;
         let (builder, hand) = builder();
@@ -142,24 +184,5 @@ mod tests {
             insert(&cache, 254..1_000);
             assert_eq!((cache.len(), cache.stats().expired), (1_000, 0));
         }
-    }
-
-    #[test]
-    fn the_count_is_of_all_threads() {
-        let (builder, hand) = builder();
-        let cache = builder.automatic_flush(Some(1_000)).build().unwrap();
-        insert(&cache, 0..60);
-        hand.advance(Duration::from_secs(301));
-        let threads: Vec<_> = (1..=3)
-            .map(|me| {
-                let cache = cache.clone();
-                thread::spawn(move || insert(&cache, me * 1_000..me * 1_000 + 65))
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        // 60 and three times 65.
-        assert_eq!((cache.len(), cache.stats().expired), (195, 60));
     }
 }

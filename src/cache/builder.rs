@@ -163,7 +163,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// How many sessions one insertion looks at when the cache flushes by itself.
     ///
     /// Every 255th insertion, of all threads together, begins a flush: it looks at that many sessions at
-    /// the most, and drops no more than that. If expired ones are left, each insertion that follows goes
+    /// the most, and drops no more than that. (Threads bring their insertions together by fifteens: if there are
+    /// several, up to 14 of each are not counted yet.) If expired ones are left, each insertion that follows goes
     /// on with as many, until there are none. The default is 64; `None` (or 0) is for those who flush
     /// themselves.
     ///

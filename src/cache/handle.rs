@@ -324,7 +324,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
             InsertError::Exhausted(k, s) => InsertError::Exhausted(k, s.into_value()),
         })?;
         self.automatic
-            .inserted(|budget| self.flush_within(now, budget));
+            .inserted(&self.tallies, |budget| self.flush_within(now, budget));
         Ok(inserted)
     }
 

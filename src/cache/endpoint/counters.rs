@@ -34,9 +34,11 @@ pub(crate) enum Count {
     Pending,
     Panic,
     Flush,
+    /// Only for flushes that come by themselves.
+    Insertion,
 }
 
-const COUNTS: usize = Count::Flush as usize + 1;
+const COUNTS: usize = Count::Insertion as usize + 1;
 
 type Stripe = Padded<[AtomicU64; COUNTS]>;
 
@@ -55,10 +57,11 @@ impl Tallies {
         }
     }
 
+    /// How many that makes, in the stripe of this thread.
     #[inline]
-    pub(crate) fn count(&self, what: Count) {
+    pub(crate) fn count(&self, what: Count) -> u64 {
         let stripe = &self.stripes[number_of_this_thread() & (self.stripes.len() - 1)];
-        stripe[what as usize].fetch_add(1, Ordering::Relaxed);
+        stripe[what as usize].fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn sum(&self, what: Count) -> u64 {
@@ -150,7 +153,7 @@ mod tests {
             .map(|_| {
                 let tallies = tallies.clone();
                 thread::spawn(move || {
-                    (0..each).for_each(|_| tallies.count(Count::Hit));
+                    (0..each).for_each(|_| _ = tallies.count(Count::Hit));
                     tallies.count(Count::Flush);
                 })
             })
