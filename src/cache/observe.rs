@@ -57,34 +57,12 @@ impl<V: Send + Sync + 'static> crate::SessionCache<V> {
         gauge("sessionwheel_garbage", stats.garbage as f64);
         gauge("sessionwheel_due_seconds", self.due_for().as_secs_f64());
 
-        for (name, value) in [
-            ("sessionwheel_connect_total", counters.connect),
-            ("sessionwheel_connect_good_total", counters.connect_good),
-            (
-                "sessionwheel_connect_renegotiate_total",
-                counters.connect_renegotiate,
-            ),
-            ("sessionwheel_accept_total", counters.accept),
-            ("sessionwheel_accept_good_total", counters.accept_good),
-            (
-                "sessionwheel_accept_renegotiate_total",
-                counters.accept_renegotiate,
-            ),
-            ("sessionwheel_hits_total", counters.hits),
-            ("sessionwheel_cb_hits_total", counters.cb_hits),
-            ("sessionwheel_misses_total", counters.misses),
-            ("sessionwheel_timeouts_total", counters.timeouts),
-            ("sessionwheel_cache_full_total", counters.cache_full),
-            ("sessionwheel_declined_total", counters.declined),
-            ("sessionwheel_refused_total", counters.refused),
-            ("sessionwheel_unclaimed_total", counters.unclaimed),
-            ("sessionwheel_pending_total", counters.pending),
-            ("sessionwheel_panics_total", counters.panics),
-            ("sessionwheel_flushes_total", counters.flushes),
-            ("sessionwheel_visited_total", stats.visited),
-        ] {
-            metrics::counter!(name, vec![label()]).absolute(value);
+        let counter = |name: String, value| metrics::counter!(name, vec![label()]).absolute(value);
+        // The first is a gauge.
+        for (name, value) in counters.iter().skip(1) {
+            counter(format!("sessionwheel_{name}_total"), value);
         }
+        counter("sessionwheel_visited_total".to_owned(), stats.visited);
         for (reason, value) in [
             ("expired", stats.expired),
             ("evicted", stats.evicted),

@@ -15,31 +15,6 @@ use crate::sync::{Padded, thread, thread_local};
 /// No machine gains from more.
 const MOST_STRIPES: usize = 64;
 
-/// What is counted here; all else is counted by the map.
-#[derive(Clone, Copy)]
-pub(crate) enum Count {
-    Connect,
-    ConnectGood,
-    ConnectRenegotiate,
-    Accept,
-    AcceptGood,
-    AcceptRenegotiate,
-    Hit,
-    CbHit,
-    Miss,
-    Timeout,
-    Declined,
-    Refused,
-    Unclaimed,
-    Pending,
-    Panic,
-    Flush,
-    /// Only for flushes that come by themselves.
-    Insertion,
-}
-
-const COUNTS: usize = Count::Insertion as usize + 1;
-
 type Stripe = Padded<[AtomicU64; COUNTS]>;
 
 pub(crate) struct Tallies {
@@ -64,7 +39,7 @@ impl Tallies {
         stripe[what as usize].fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(crate) fn sum(&self, what: Count) -> u64 {
+    fn sum(&self, what: Count) -> u64 {
         let each = self.stripes.iter();
         each.map(|stripe| stripe[what as usize].load(Ordering::Relaxed))
             .sum()
@@ -86,58 +61,99 @@ fn number_of_this_thread() -> usize {
     NUMBER.try_with(|number| *number).unwrap_or(0)
 }
 
-/// What a cache has met so far, by the names of OpenSSL's `SSL_CTX_sess_number(3)`, and some more.
-///
-/// From [`SessionCache::counters`](crate::SessionCache::counters). Each is exact; they are read one
-/// after the other, so that two of them may differ by what has happened in between. OpenSSL's
-/// are of 31 bits, these of 64.
-///
-/// What [`get`](crate::SessionCache::get) and the other operations on the cache itself do is not
-/// counted: it is [`Endpoint`](super::Endpoint)s that count.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Counters {
+/// One list of what is counted: a field of [`Counters`], and what is counted for it here.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident: $count:ident,)*) => {
+        /// What is counted in stripes.
+        #[derive(Clone, Copy)]
+        pub(crate) enum Count {
+            $($count,)*
+            /// Only for flushes that come by themselves.
+            #[cfg(not(loom))]
+            Insertion,
+        }
+
+        const COUNTS: usize = [$(Count::$count,)* #[cfg(not(loom))] Count::Insertion].len();
+
+        /// What a cache has met so far, by the names of OpenSSL's `SSL_CTX_sess_number(3)`, and some more.
+        ///
+        /// From [`SessionCache::counters`](crate::SessionCache::counters). Each is exact; they are read one
+        /// after the other, so that two of them may differ by what has happened in between. OpenSSL's
+        /// are of 31 bits, these of 64.
+        ///
+        /// What [`get`](crate::SessionCache::get) and the other operations on the cache itself do is not
+        /// counted: it is [`Endpoint`](super::Endpoint)s that count.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl Counters {
+            /// Names and numbers, in this order, for whatever shows them.
+            ///
+            /// ```
+            /// let cache = sessionwheel::SessionCache::<()>::builder().build()?;
+            /// cache.server().begins();
+            /// assert!(cache.counters().iter().any(|counter| counter == ("accept", 1)));
+            /// # Ok::<(), sessionwheel::BuildError>(())
+            /// ```
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field)),*].into_iter()
+            }
+        }
+
+        impl Tallies {
+            /// What was counted here.
+            pub(crate) fn counters(&self) -> Counters {
+                Counters { $($field: self.sum(Count::$count),)* }
+            }
+        }
+    };
+}
+
+counters! {
     /// `SSL_CTX_sess_number`: sessions in the internal cache.
-    pub number: u64,
+    number: Number,
     /// `SSL_CTX_sess_connect`: handshakes begun as a client.
-    pub connect: u64,
+    connect: Connect,
     /// `SSL_CTX_sess_connect_good`: handshakes finished as a client, resumed ones included.
-    pub connect_good: u64,
+    connect_good: ConnectGood,
     /// `SSL_CTX_sess_connect_renegotiate`: renegotiations begun as a client.
-    pub connect_renegotiate: u64,
+    connect_renegotiate: ConnectRenegotiate,
     /// `SSL_CTX_sess_accept`: handshakes begun as a server.
-    pub accept: u64,
+    accept: Accept,
     /// `SSL_CTX_sess_accept_good`: handshakes finished as a server, resumed ones included.
-    pub accept_good: u64,
+    accept_good: AcceptGood,
     /// `SSL_CTX_sess_accept_renegotiate`: renegotiations begun as a server.
-    pub accept_renegotiate: u64,
+    accept_renegotiate: AcceptRenegotiate,
     /// `SSL_CTX_sess_hits`: sessions resumed, from inside or outside.
-    pub hits: u64,
+    hits: Hit,
     /// `SSL_CTX_sess_cb_hits`: sessions that came from outside, resumed or not.
-    pub cb_hits: u64,
+    cb_hits: CbHit,
     /// `SSL_CTX_sess_misses`: lookups that found nothing in the internal cache, whatever there was
     /// outside. A client that offers an id of its own making, as TLS 1.3 has it for
     /// compatibility, is one.
-    pub misses: u64,
+    misses: Miss,
     /// `SSL_CTX_sess_timeouts`: lookups that found the session expired in the internal cache; they are no
     /// misses, and go on outside.
-    pub timeouts: u64,
+    timeouts: Timeout,
     /// `SSL_CTX_sess_cache_full`: sessions evicted to make room. (One that had expired by then is counted as
     /// [expired](crate::Stats::expired); OpenSSL's code counts it here.)
-    pub cache_full: u64,
+    cache_full: CacheFull,
     /// Sessions that were not kept because the mode or the new-session callback said no.
-    pub declined: u64,
+    declined: Declined,
     /// Sessions from outside that were not used: another id or context, purged, or beyond the cap on
     /// its lineage.
-    pub refused: u64,
+    refused: Refused,
     /// Sessions for a single use that were found, and had been used elsewhere.
-    pub unclaimed: u64,
+    unclaimed: Unclaimed,
     /// Lookups whose answer from outside was still to come.
-    pub pending: u64,
+    pending: Pending,
     /// Panics in callbacks and in the external tier, all contained.
-    pub panics: u64,
+    panics: Panic,
     /// Flushes, automatic ones included; one in several steps counts each.
-    pub flushes: u64,
+    flushes: Flush,
 }
 
 #[cfg(all(test, not(loom)))]

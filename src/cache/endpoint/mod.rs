@@ -142,29 +142,13 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     /// What [endpoints](Endpoint) have met so far.
     pub fn counters(&self) -> Counters {
-        let sum = |what| self.inner.tallies.sum(what);
-        let stats = self.stats();
+        let (stats, counted) = (self.stats(), self.inner.tallies.counters());
+        let outside = self.inner.external.as_ref().map_or(0, |e| e.panics());
         Counters {
             number: self.len() as u64,
-            connect: sum(Count::Connect),
-            connect_good: sum(Count::ConnectGood),
-            connect_renegotiate: sum(Count::ConnectRenegotiate),
-            accept: sum(Count::Accept),
-            accept_good: sum(Count::AcceptGood),
-            accept_renegotiate: sum(Count::AcceptRenegotiate),
-            hits: sum(Count::Hit),
-            cb_hits: sum(Count::CbHit),
-            misses: sum(Count::Miss),
-            timeouts: sum(Count::Timeout),
             cache_full: stats.evicted,
-            declined: sum(Count::Declined),
-            refused: sum(Count::Refused),
-            unclaimed: sum(Count::Unclaimed),
-            pending: sum(Count::Pending),
-            panics: sum(Count::Panic)
-                + stats.listener_panics
-                + self.inner.external.as_ref().map_or(0, |e| e.panics()),
-            flushes: sum(Count::Flush),
+            panics: counted.panics + stats.listener_panics + outside,
+            ..counted
         }
     }
 }
