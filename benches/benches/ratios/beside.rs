@@ -1,12 +1,13 @@
 //! Rows 11 to 13: what happens beside a flush. See `sessionwheel_bench::beside` for what is measured
 //! and what the control is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sessionwheel::DefaultHashBuilder as Our;
-use sessionwheel_bench::beside::{Cache, InTurn, Mode, Population, Report, destructors};
+use sessionwheel_bench::beside::{Cache, InTurn, Mode, Population, Report, Witness, destructors};
 use sessionwheel_bench::peers::{
-    Dash, LruShards, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap,
+    Dash, LruShards, Papaya, Peer, QuickCache, RwLocked, SccMap, Wheel,
 };
 
 use crate::rows::{Line, line};
@@ -51,9 +52,9 @@ fn say(row: u8, who: &str, mode: Mode, report: &Report) {
 }
 
 /// Row 11: the three modes in turn, the order turning too.
-pub(crate) fn tails_beside(plan: Plan) -> Vec<Line> {
+pub(crate) fn tails_beside<W: Wheel>(plan: Plan) -> Vec<Line> {
     let population = population(plan);
-    let mut ours = InTurn::<Ours>::new(&population);
+    let mut ours = InTurn::<W>::new(&population);
     for mode in Mode::ALL {
         ours.measure(mode);
     }
@@ -127,8 +128,12 @@ impl<'p> Runner<'p> {
     fn run(&mut self) {
         let report = (self.measure)();
         say(12, &self.name, Mode::Same, &report);
-        self.worst
-            .push([report.worst(), report.worst_own].map(|ns| ns as f64));
+        // Who did nothing waited all the while.
+        let worst = match report.operations() {
+            0 => [report.window.as_nanos() as u64; 2],
+            _ => [report.worst(), report.worst_own],
+        };
+        self.worst.push(worst.map(|ns| ns as f64));
         self.unseen.push(report.unseen);
         self.operations.push(report.operations());
     }
@@ -140,9 +145,9 @@ impl<'p> Runner<'p> {
 
 /// Row 12: ours and all peers in turn. Waits end with the flush, which our hasher never makes
 /// longer, so peers have that one.
-pub(crate) fn waits(plan: Plan) -> Vec<Line> {
+pub(crate) fn waits<W: Wheel>(plan: Plan) -> Vec<Line> {
     let population = population(plan);
-    let mut ours = Runner::new::<Ours>(&population);
+    let mut ours = Runner::new::<W>(&population);
     let mut peers = [
         Runner::new::<Dash<Our>>(&population),
         Runner::new::<Papaya<Our>>(&population),
@@ -214,14 +219,14 @@ fn worst(ours: &Runner<'_>, peers: &[Runner<'_>], which: usize, name: &str) -> L
 }
 
 /// Row 13: counts, which have to be zero in every run.
-pub(crate) fn swept(plan: Plan) -> Vec<Line> {
+pub(crate) fn swept<W: Wheel<Arc<Witness>>>(plan: Plan) -> Vec<Line> {
     let population = population(plan);
     // A second, as the row says, where anything is measured.
     let after = Duration::from_secs(1) / plan.divisor as u32;
     let mut sums = [0; 3];
     let mut ran = 0;
     for _ in 0..plan.pairs {
-        let seen = destructors(&population, after);
+        let seen = destructors::<W>(&population, after);
         eprintln!("row 13: {seen:?}");
         assert_eq!(seen.swept, population.due(), "flushed what was due");
         ran += seen.flusher + seen.worker + seen.background;

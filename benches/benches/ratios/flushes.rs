@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sessionwheel::DefaultHashBuilder;
 use sessionwheel_bench::Payload;
 use sessionwheel_bench::peers::{
-    Dash, LruShards, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap, Seconds,
+    Dash, LruShards, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap, Seconds, Wheel,
 };
 
 use crate::flushing::{self, Inline, Noted, Worst};
@@ -98,7 +98,7 @@ pub(crate) fn flush_half(plan: Plan) -> Vec<Line> {
     lines
 }
 
-pub(crate) fn two_threads(plan: Plan) -> Vec<Line> {
+pub(crate) fn two_threads<U: Wheel<u64>, P: Wheel>(plan: Plan) -> Vec<Line> {
     let n = 1_000_000 / plan.divisor;
     let bar = Bar::ThroughputAtLeast(1.7);
     let of = |what: &str, who: &str, plan: Plan, mut two: Run, mut one: Run| {
@@ -109,8 +109,8 @@ pub(crate) fn two_threads(plan: Plan) -> Vec<Line> {
     };
     let ours = "ours, one thread";
     let (one, two) = (
-        flushing::flush_half_with::<u64>,
-        flushing::flush_half_with::<u64>,
+        flushing::flush_half_with::<U, u64>,
+        flushing::flush_half_with::<U, u64>,
     );
     let u64s = of(
         &format!("flush half of {n} u64"),
@@ -120,8 +120,8 @@ pub(crate) fn two_threads(plan: Plan) -> Vec<Line> {
         one(n, false),
     );
     let (one, two) = (
-        flushing::flush_half_with::<Payload>,
-        flushing::flush_half_with::<Payload>,
+        flushing::flush_half_with::<P, Payload>,
+        flushing::flush_half_with::<P, Payload>,
     );
     let arcs = format!("flush half of {n} Arc");
     let arcs = of(&arcs, ours, plan.reported(), two(n, true), one(n, false));
@@ -132,7 +132,7 @@ pub(crate) fn two_threads(plan: Plan) -> Vec<Line> {
 }
 
 /// A line for the totals against the best peer, one for OpenSSL's, and one for the worst flush.
-fn each_second(n: usize, span: Seconds, seconds: Seconds, plan: Plan) -> Vec<Line> {
+fn each_second<W: Wheel>(n: usize, span: Seconds, seconds: Seconds, plan: Plan) -> Vec<Line> {
     let name = format!("flush each second, {seconds} s of {span} s lifetimes, {n}");
     say(9, &name);
     let (scouts, worst) = (Worst::default(), Worst::default());
@@ -154,7 +154,7 @@ fn each_second(n: usize, span: Seconds, seconds: Seconds, plan: Plan) -> Vec<Lin
     let steadiest = least(&scouts.borrow()).0;
 
     let all = peers(&worst, n, seconds);
-    let mut ours = flushing::every_second::<Ours>(n, (span, seconds), &worst);
+    let mut ours = flushing::every_second::<W>(n, (span, seconds), &worst);
     let bar = Bar::TimeAtMost(0.33);
     let mut lines = Vec::new();
     for peer in &all {
@@ -169,9 +169,7 @@ fn each_second(n: usize, span: Seconds, seconds: Seconds, plan: Plan) -> Vec<Lin
     }
 
     let mut worst = worst.borrow_mut();
-    let ours = worst
-        .remove(&Ours::<Payload>::name())
-        .expect("it was measured");
+    let ours = worst.remove(&W::name()).expect("it was measured");
     let (steadiest, theirs) = least(&worst);
     let pairs = ours.len().min(worst[&steadiest].len());
     let ours = median(ours.into_iter());
@@ -198,19 +196,19 @@ fn least(worst: &std::collections::BTreeMap<String, Vec<f64>>) -> (String, f64) 
         .expect("there is a peer")
 }
 
-pub(crate) fn every_second(plan: Plan) -> Vec<Line> {
+pub(crate) fn every_second<W: Wheel>(plan: Plan) -> Vec<Line> {
     let n = 1_000_000 / plan.divisor;
-    let of = |(span, seconds)| each_second(n, span, seconds, plan);
+    let of = |(span, seconds)| each_second::<W>(n, span, seconds, plan);
     [(300, 300), (7_200, 120)].map(of).concat()
 }
 
-pub(crate) fn nothing_due(plan: Plan) -> Vec<Line> {
+pub(crate) fn nothing_due<W: Wheel<u64>>(plan: Plan) -> Vec<Line> {
     let (large, small) = (10_000_000 / plan.divisor, 100_000 / plan.divisor);
     let name = format!("flush with nothing due, {large} against {small}");
     say(10, &name);
     let bar = Bar::TimeAtMost(1.2);
-    let mut ours = flushing::nothing_due(large, 1_000);
-    let mut theirs = flushing::nothing_due(small, 1_000);
+    let mut ours = flushing::nothing_due::<W>(large, 1_000);
+    let mut theirs = flushing::nothing_due::<W>(small, 1_000);
     let outcome = compare(&mut ours, &mut theirs, bar, plan);
     let name_time = format!("flush with nothing due, {large}, against 2 µs");
     let bar_time = Bar::TimeAtMost(1.0);

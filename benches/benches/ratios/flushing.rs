@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use sessionwheel::{ExpiringMap, Timestamp};
-use sessionwheel_bench::peers::{Peer, Seconds, Value, at};
+use sessionwheel::ExpiringMap;
+use sessionwheel_bench::peers::{Peer, Seconds, Session, Value, Wheel, at};
 use sessionwheel_bench::{
     BETWEEN, Id, Ids, LATE, NOW, Payload, SOON, filled, filled_with, payload, shuffled,
 };
@@ -134,7 +134,7 @@ pub(crate) fn drop_prepared_half<P: Peer>(n: usize) -> Run {
     Box::new(move || {
         let prepare = |(id, &deadline): (&Id, &Seconds)| {
             let payload = payload();
-            let session = sessionwheel_bench::peers::Session { deadline, payload };
+            let session = Session { deadline, payload };
             (deadline, P::prepare(*id, session))
         };
         let all = ids.iter().zip(&deadlines).map(prepare);
@@ -149,22 +149,18 @@ pub(crate) fn drop_prepared_half<P: Peer>(n: usize) -> Run {
 }
 
 /// A flush of half by the caller alone, or with the default helpers.
-pub(crate) fn flush_half_with<V: Make>(n: usize, helped: bool) -> Run {
+pub(crate) fn flush_half_with<W: Wheel<V>, V: Make>(n: usize, helped: bool) -> Run {
     let ids = Ids::new(1).many(n);
     let deadlines = half(n);
     Box::new(move || {
-        let mut builder = ExpiringMap::<Id, V>::builder();
-        if !helped {
-            builder = builder.helpers(0, |_| ());
-        }
-        let map = builder.build().expect("good numbers");
-        for (id, deadline) in ids.iter().zip(&deadlines) {
-            let inserted = map.insert(*id, V::make(), at(*deadline), at(NOW));
-            assert!(inserted.is_ok(), "refused");
+        let wheel = W::build(helped, None);
+        for (id, &deadline) in ids.iter().zip(&deadlines) {
+            let payload = V::make();
+            wheel.insert(*id, Session { deadline, payload }, NOW);
         }
         let start = Instant::now();
-        let removed = map.flush(at(BETWEEN)).removed;
-        while map.reclaim() > 0 {}
+        let removed = wheel.flush(BETWEEN);
+        wheel.settle();
         let time = each(start, removed);
         assert_eq!(removed, n / 2);
         time
@@ -233,21 +229,18 @@ pub(crate) fn every_second<P: Peer>(
 }
 
 /// A flush that finds nothing due.
-pub(crate) fn nothing_due(n: usize, flushes: usize) -> Run {
-    let map = ExpiringMap::<Id, u64>::builder()
-        .shards(16)
-        .helpers(0, |_| ());
-    let map = map.build().expect("good numbers");
+pub(crate) fn nothing_due<W: Wheel<u64>>(n: usize, flushes: usize) -> Run {
+    let wheel = W::build(false, Some(16));
     let mut draw = Ids::new(10);
     for id in Ids::new(1).many(n) {
-        let deadline = at(LATE + draw.below(6_900) as u64);
-        map.insert(id, 0, deadline, at(NOW)).expect("room");
+        let (deadline, payload) = (LATE + draw.below(6_900) as u64, 0);
+        wheel.insert(id, Session { deadline, payload }, NOW);
     }
+    assert_eq!(wheel.count(), Some(n), "room for all");
     Box::new(move || {
         let start = Instant::now();
         for _ in 0..flushes {
-            let swept = map.flush(black_box(Timestamp::from_secs(BETWEEN)));
-            assert_eq!(swept.removed, 0);
+            assert_eq!(wheel.flush(black_box(BETWEEN)), 0);
         }
         each(start, flushes)
     })

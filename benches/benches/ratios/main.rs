@@ -12,6 +12,8 @@
 //! times for one operation and end when all work that it caused is done, destructors included.
 //! Where something is counted, or bytes are, the bar stands beside our own number and not beside the
 //! ratio. A line without a bar is there to be compared with.
+//! With `--sessions` rows 8 to 13 are of the session cache, not of the map below it. (What it costs above the
+//! map otherwise is shown by `cargo bench --bench session`.)
 //! With the feature `openssl`, OpenSSL's own cache is among the peers, and has lines of its own
 //! where it is not the best.
 #![forbid(unsafe_code)]
@@ -29,12 +31,15 @@ mod server;
 mod work;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
 
 use rows::Line;
+use sessionwheel_bench::beside::Witness;
 use sessionwheel_bench::contest::Plan;
+use sessionwheel_bench::peers::{Ours, Sessions, Wheel};
 
 #[derive(Debug, Parser)]
 #[command(about = "Ratios to the best peer, beside their bars")]
@@ -45,6 +50,9 @@ struct Arguments {
     /// Fewer pairs.
     #[arg(long)]
     quick: bool,
+    /// Rows 8 to 13 with the session cache.
+    #[arg(long)]
+    sessions: bool,
     /// One JSON object for each line.
     #[arg(long)]
     json: bool,
@@ -56,8 +64,10 @@ struct Arguments {
     child: Vec<String>,
 }
 
-fn measure(row: u8, plan: Plan) -> Vec<Line> {
+fn measure(row: u8, sessions: bool, plan: Plan) -> Vec<Line> {
     match row {
+        8..=13 if sessions => beside_flushes::<Sessions<u64>, Sessions, Sessions<_>>(row, plan),
+        8..=13 => beside_flushes::<Ours<u64>, Ours, Ours<_>>(row, plan),
         1 => rows::in_place(1, 1_000_000, 1.25, plan),
         2 => rows::in_place(2, 20_000, 1.1, plan),
         3 => points::cloned(plan),
@@ -65,15 +75,24 @@ fn measure(row: u8, plan: Plan) -> Vec<Line> {
         5 => inserts::grow(plan),
         6 => inserts::lifetimes(plan),
         7 => flushes::flush_half(plan),
-        8 => flushes::two_threads(plan),
-        9 => flushes::every_second(plan),
-        10 => flushes::nothing_due(plan),
-        11 => beside::tails_beside(plan),
-        12 => beside::waits(plan),
-        13 => beside::swept(plan),
         14 => memory::resident_bytes(plan),
         15 => server::resumed(plan),
         _ => growth::growing(plan),
+    }
+}
+
+/// What can be asked of the map and of the session cache.
+fn beside_flushes<U: Wheel<u64>, P: Wheel, W: Wheel<Arc<Witness>>>(
+    row: u8,
+    plan: Plan,
+) -> Vec<Line> {
+    match row {
+        8 => flushes::two_threads::<U, P>(plan),
+        9 => flushes::every_second::<P>(plan),
+        10 => flushes::nothing_due::<U>(plan),
+        11 => beside::tails_beside::<P>(plan),
+        12 => beside::waits::<P>(plan),
+        _ => beside::swept::<W>(plan),
     }
 }
 
@@ -127,16 +146,16 @@ fn main() -> ExitCode {
             divisor: 1,
         },
     };
-    let rows = if arguments.row.is_empty() {
-        (1..=16).collect()
-    } else {
-        arguments.row
+    let rows = match (arguments.row.is_empty(), arguments.sessions) {
+        (true, false) => (1..=16).collect(),
+        (true, true) => (8..=13).collect(),
+        (false, _) => arguments.row,
     };
     let mut met = 0;
     let mut lines = 0;
     for row in rows {
         let begun = Instant::now();
-        let measured = measure(row, plan);
+        let measured = measure(row, arguments.sessions, plan);
         eprintln!("row {row}: {:.1} s", begun.elapsed().as_secs_f64());
         for line in measured {
             lines += usize::from(!line.bar.is_nan());

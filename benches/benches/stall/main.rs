@@ -159,7 +159,8 @@ fn main() {
                 each_peer!(stalls(&case));
             }
             if case.wanted::<Ours>() {
-                print::destructors(&case, &destructors(&case.population, after));
+                let seen = destructors::<Ours<_>>(&case.population, after);
+                print::destructors(&case, &seen);
             }
         }
     }

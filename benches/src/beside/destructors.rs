@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use sessionwheel::ExpiringMap;
-
 use super::worker::Span;
 use super::{Cache, LEAD, Note, Population, Window, beside};
-use crate::peers::at;
+use crate::peers::{Ours, Session, Wheel};
 use crate::{BETWEEN, Id, LATE, NOW, SOON};
 
 /// What a thread is there for.
@@ -62,31 +60,29 @@ fn witness(due: Option<&Arc<Tally>>) -> Arc<Witness> {
 
 /// Ours, with such sessions.
 #[derive(Debug)]
-pub struct Witnessed {
-    map: ExpiringMap<Id, Arc<Witness>>,
+pub struct Witnessed<W = Ours<Arc<Witness>>> {
+    wheel: W,
     tally: Arc<Tally>,
 }
 
-impl Witnessed {
+impl<W> Witnessed<W> {
     /// Destructors that have run, by [`Kind`] of thread.
     fn ran(&self) -> [usize; 3] {
         self.tally.each_ref().map(|count| count.load(SeqCst))
     }
 }
 
-impl Cache for Witnessed {
+impl<W: Wheel<Arc<Witness>>> Cache for Witnessed<W> {
     type Fresh = (Id, Arc<Witness>);
 
     fn filled(population: &Population) -> Self {
-        let map = ExpiringMap::builder().helpers(0, |_| ());
-        let map = map.build().expect("good numbers");
+        let wheel = W::build(false, None);
         let tally = Arc::new(Tally::default());
         for (id, &deadline) in population.ids.iter().zip(&population.deadlines) {
-            let value = witness((deadline == SOON).then_some(&tally));
-            let inserted = map.insert(*id, value, at(deadline), at(NOW));
-            assert!(inserted.is_ok(), "refused");
+            let payload = witness((deadline == SOON).then_some(&tally));
+            wheel.insert(*id, Session { deadline, payload }, NOW);
         }
-        Self { map, tally }
+        Self { wheel, tally }
     }
 
     fn fresh(&self, id: Id) -> Self::Fresh {
@@ -94,20 +90,21 @@ impl Cache for Witnessed {
     }
 
     fn look_up(&self, id: &Id) -> bool {
-        self.map.get_cloned(id, at(BETWEEN)).is_some()
+        self.wheel.get(id, BETWEEN).is_some()
     }
 
-    fn add(&self, (id, value): Self::Fresh) {
-        let inserted = self.map.insert(id, value, at(LATE), at(BETWEEN));
-        assert!(inserted.is_ok(), "refused");
+    fn add(&self, (id, payload): Self::Fresh) {
+        let deadline = LATE;
+        self.wheel
+            .insert(id, Session { deadline, payload }, BETWEEN);
     }
 
     fn flush(&self) -> usize {
-        self.map.flush(at(BETWEEN)).removed
+        self.wheel.flush(BETWEEN)
     }
 
     fn count(&self) -> usize {
-        self.map.len()
+        self.wheel.count().expect("it tells")
     }
 }
 
@@ -142,19 +139,22 @@ impl Note for Deaf {
 
 /// Flushes what is due of ours beside a worker, who goes on for so long afterwards.
 #[must_use]
-pub fn destructors(population: &Population, after: Duration) -> Destructors {
-    let cache: Witnessed = population.filled();
+pub fn destructors<W: Wheel<Arc<Witness>>>(
+    population: &Population,
+    after: Duration,
+) -> Destructors {
+    let cache: Witnessed<W> = population.filled();
     watch(&cache, &cache, population, after)
 }
 
 /// The same in `cache`, which the worker works on through `worked_on`.
-fn watch<C: Cache>(
-    cache: &Witnessed,
+fn watch<W: Wheel<Arc<Witness>>, C: Cache>(
+    cache: &Witnessed<W>,
     worked_on: &C,
     population: &Population,
     after: Duration,
 ) -> Destructors {
-    let garbage = || cache.map.stats().garbage as usize;
+    let garbage = || cache.wheel.garbage();
     let (at_once, later) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let look = || {
         at_once.store(garbage(), SeqCst);
@@ -165,7 +165,7 @@ fn watch<C: Cache>(
     let seen = beside((worked_on, population), LEAD, flush, look, Deaf);
     assert_eq!(seen.done.missed, 0, "of {} lookups", seen.done.lookups);
     let [flusher, worker, background] = cache.ran();
-    cache.map.reclaim();
+    cache.wheel.reclaim();
     Destructors {
         swept: seen.result,
         flusher,
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn destructors_of_swept_sessions_run_on_the_flusher() {
         let population = Population::new(20_000, 50);
-        let seen = destructors(&population, AFTER);
+        let seen = destructors::<Ours<_>>(&population, AFTER);
         println!("{seen:?}");
         // Other tests of this process pin too: one that is stopped there leaves something at rest.
         let dropped = seen.flusher + seen.reclaimed;

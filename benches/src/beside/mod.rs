@@ -38,7 +38,7 @@ mod timeline;
 mod worker;
 
 pub use cache::{Cache, Population};
-pub use destructors::{Destructors, Kind, Witnessed, destructors};
+pub use destructors::{Destructors, Kind, Witness, Witnessed, destructors};
 pub use report::{Pause, Report};
 pub use timeline::{Sample, Timeline, timeline};
 

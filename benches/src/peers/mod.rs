@@ -10,12 +10,14 @@ mod maps;
 #[allow(unsafe_code)]
 mod openssl;
 mod ours;
+mod sessions;
 
 pub use caches::{LruShards, MiniMoka, Moka, QuickCache, Rustls};
 pub use maps::{Dash, Hashbrown, Papaya, RwLocked, SccIndex, SccMap};
 #[cfg(feature = "openssl")]
 pub use openssl::OpenSsl;
-pub use ours::{Ours, at, refused};
+pub use ours::{Ours, Wheel, at, refused};
+pub use sessions::Sessions;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -217,5 +219,6 @@ mod tests {
     #[test]
     fn every_peer_has_dropped_what_it_flushed_when_it_has_settled() {
         each_peer!(drops_what_it_flushes());
+        drops_what_it_flushes::<super::Sessions>();
     }
 }

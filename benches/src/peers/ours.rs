@@ -1,4 +1,4 @@
-//! sessionwheel's map.
+//! sessionwheel's map, and what it has in common with the session cache above it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -7,11 +7,31 @@ use sessionwheel::{ExpiringMap, InsertError, Timestamp};
 use super::{Expiry, Peer, Seconds, Session, Value, handed_as_is};
 use crate::{Id, Payload};
 
+/// Ours: the map, or the session cache above it.
+pub trait Wheel<V: Value = Payload>: Peer<V> {
+    /// An empty one with these shards, whose flushes stay on their thread unless they are `helped`.
+    fn build(helped: bool, shards: Option<usize>) -> Self;
+
+    /// Removed and not dropped.
+    fn garbage(&self) -> usize;
+
+    /// Drops what can be dropped.
+    fn reclaim(&self) -> usize;
+}
+
 /// [`ExpiringMap`], whose flushes stay on their thread.
 #[derive(Debug)]
 pub struct Ours<V: Value = Payload>(pub ExpiringMap<Id, V>);
 
 static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// A server goes on without that session; who measures says how often.
+pub(super) fn note_refused<K, V>(error: &InsertError<K, V>) {
+    match error {
+        InsertError::Exhausted(..) => REFUSED.fetch_add(1, Relaxed),
+        error => panic!("{error}"),
+    };
+}
 
 /// How many inserts were refused in this process because a thread that the system had stopped, and
 /// that was pinned, held all slots back that were not in use.
@@ -43,14 +63,8 @@ impl<V: Value> Peer<V> for Ours<V> {
     #[inline]
     fn add(&self, (id, session): (Id, Session<V>), now: Seconds) {
         let deadline = at(session.deadline);
-        match self.0.insert(id, session.payload, deadline, at(now)) {
-            Ok(_) => {}
-            // A server goes on without that session; who measures says how often.
-            Err(InsertError::Exhausted(..)) => {
-                REFUSED.fetch_add(1, Relaxed);
-            }
-            Err(error) => panic!("{error}"),
-        }
+        let inserted = self.0.insert(id, session.payload, deadline, at(now));
+        _ = inserted.inspect_err(note_refused);
     }
 
     #[inline]
@@ -73,5 +87,26 @@ impl<V: Value> Peer<V> for Ours<V> {
 
     fn count(&self) -> Option<usize> {
         Some(self.0.len())
+    }
+}
+
+impl<V: Value> Wheel<V> for Ours<V> {
+    fn build(helped: bool, shards: Option<usize>) -> Self {
+        let mut builder = ExpiringMap::builder();
+        if !helped {
+            builder = builder.helpers(0, |_| ());
+        }
+        if let Some(shards) = shards {
+            builder = builder.shards(shards);
+        }
+        Self(builder.build().expect("good numbers"))
+    }
+
+    fn garbage(&self) -> usize {
+        self.0.stats().garbage as usize
+    }
+
+    fn reclaim(&self) -> usize {
+        self.0.reclaim()
     }
 }
