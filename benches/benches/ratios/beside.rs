@@ -1,6 +1,7 @@
 //! Rows 11 to 13: what happens beside a flush. See `sessionwheel_bench::beside` for what is measured
 //! and what the control is.
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use sessionwheel_bench::peers::{
     Dash, LruShards, Papaya, Peer, QuickCache, RwLocked, SccMap, Wheel,
 };
 
-use crate::rows::{Line, line};
+use crate::rows::{Line, line, reported};
 use sessionwheel_bench::contest::{Bar, Outcome, Plan, median, outcome};
 
 /// Of this many sessions half are flushed.
@@ -102,6 +103,7 @@ fn tail_lines(rounds: &[[[f64; 2]; 3]], population: &Population) -> Vec<Line> {
 /// One of those who are measured in turn, and what each of its runs showed.
 struct Runner<'p> {
     name: String,
+    mode: Mode,
     measure: Box<dyn FnMut() -> Report + 'p>,
     /// Of each run: the longest wait, and the longest less the time without a core.
     worst: Vec<[f64; 2]>,
@@ -111,14 +113,15 @@ struct Runner<'p> {
 
 impl<'p> Runner<'p> {
     fn new<P: Peer>(population: &'p Population) -> Self {
-        Self::of::<P>(P::name(), population)
+        Self::of::<P>(P::name(), population, Mode::Same)
     }
 
-    fn of<C: Cache + 'p>(name: String, population: &'p Population) -> Self {
+    fn of<C: Cache + 'p>(name: String, population: &'p Population, mode: Mode) -> Self {
         let mut cache = InTurn::<C>::new(population);
         Self {
             name,
-            measure: Box::new(move || cache.measure(Mode::Same)),
+            mode,
+            measure: Box::new(move || cache.measure(mode)),
             worst: Vec::new(),
             unseen: Vec::new(),
             operations: Vec::new(),
@@ -127,7 +130,7 @@ impl<'p> Runner<'p> {
 
     fn run(&mut self) {
         let report = (self.measure)();
-        say(12, &self.name, Mode::Same, &report);
+        say(12, &self.name, self.mode, &report);
         // Who did nothing waited all the while.
         let worst = match report.operations() {
             0 => [report.window.as_nanos() as u64; 2],
@@ -148,6 +151,8 @@ impl<'p> Runner<'p> {
 pub(crate) fn waits<W: Wheel>(plan: Plan) -> Vec<Line> {
     let population = population(plan);
     let mut ours = Runner::new::<W>(&population);
+    let undisturbed = "ours, beside no flush".to_owned();
+    let mut undisturbed = Runner::of::<W>(undisturbed, &population, Mode::Idle);
     let mut peers = [
         Runner::new::<Dash<Our>>(&population),
         Runner::new::<Papaya<Our>>(&population),
@@ -158,6 +163,7 @@ pub(crate) fn waits<W: Wheel>(plan: Plan) -> Vec<Line> {
     ];
     for _ in 0..plan.pairs {
         ours.run();
+        undisturbed.run();
         for peer in &mut peers {
             peer.run();
         }
@@ -170,6 +176,13 @@ pub(crate) fn waits<W: Wheel>(plan: Plan) -> Vec<Line> {
     {
         let name = format!("{what}, beside a flush of half of {of}");
         lines.push(worst(&ours, &peers, which, &name));
+        // The machine's own.
+        lines.push(reported(worst(
+            &ours,
+            slice::from_ref(&undisturbed),
+            which,
+            &name,
+        )));
     }
     lines
 }

@@ -23,7 +23,7 @@ use sessionwheel_bench::Ids;
 use sessionwheel_rustls::RustlsStore;
 
 use crate::figure::is_smoke;
-use crate::rows::{Line, line};
+use crate::rows::{Line, line, reported};
 use sessionwheel_bench::contest::{Bar, Outcome, Plan, Run, compare};
 
 const NAME: &str = "localhost";
@@ -297,13 +297,5 @@ fn beside(outcome: &Outcome, time: f64) -> Outcome {
         ratio: outcome.ours / time,
         interval: outcome.interval.map(|ratio| ratio * outcome.theirs / time),
         ..outcome.clone()
-    }
-}
-
-/// A line without a bar.
-fn reported(line: Line) -> Line {
-    Line {
-        bar: f64::NAN,
-        ..line
     }
 }
