@@ -1,10 +1,24 @@
 #!/usr/bin/env bash
-# rustls, and other people's clients (openssl s_client, Python), against release builds.
+# rustls, quinn, and other people's clients (openssl s_client, Python).
+#   CI_REPLAYS  rounds of each kind in which early data is replayed (100)
 source "$(dirname "$0")/lib.sh"
+
+export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-100}
 
 integrations() {
     cargo test --release --package sessionwheel-rustls --package handshake-storm
 }
-export -f integrations
 
+# By the build that `cargo test --workspace` has made.
+replays() {
+    local said
+    cargo test --package sessionwheel-quinn --test replay -- --nocapture
+    said=$(cargo run --package sessionwheel-quinn --example zero_rtt)
+    echo "$said"
+    [[ $(grep -c "early data, accepted true" <<<"$said") == 3 ]]
+}
+export -f integrations replays
+
+SUMMARY+='|^replays |^visit '
 stage "integrations: rustls, openssl, Python" integrations
+stage "integrations: quinn, early data replayed" replays
