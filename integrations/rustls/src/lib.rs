@@ -3,10 +3,12 @@
 #![deny(missing_docs)]
 
 mod bytes;
+mod client;
 mod stats;
 mod store;
 
 pub use bytes::StoredSession;
+pub use client::{ClientStoreStats, RustlsClientStore, RustlsClientStoreBuilder};
 pub use sessionwheel;
 pub use stats::StoreStats;
 pub use store::{KEY_LEN, MAX_VALUE_LEN, RustlsStore};

@@ -5,13 +5,11 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use rustls::version::{TLS12, TLS13};
-use rustls::{HandshakeKind, SupportedProtocolVersion};
 use sessionwheel_rustls::RustlsStore;
-use support::{Identity, TIMEOUT, answer, cache_with_clock, client_hello, handshake};
-
-const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+use support::{Identity, TIMEOUT, VERSIONS, answer, cache_with_clock, client_hello, handshake};
 
 #[test]
 fn a_live_session_resumes_in_both_versions() {

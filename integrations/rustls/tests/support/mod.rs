@@ -5,18 +5,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::{Resumption, Tls12Resumption};
-use rustls::crypto::ring::default_provider;
+use rustls::crypto::CryptoProvider;
+#[cfg(feature = "_test-aws-lc-rs")]
+use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+#[cfg(not(feature = "_test-aws-lc-rs"))]
+use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::StoresServerSessions;
+use rustls::server::{ProducesTickets, StoresServerSessions, WantsServerCert};
+use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, ConfigBuilder, Error, HandshakeKind, RootCertStore,
+    ServerConfig, ServerConnection, SupportedProtocolVersion,
 };
 use sessionwheel::{Clock, ManualClock, SessionCache, Timestamp};
 use sessionwheel_rustls::StoredSession;
 
 pub const TIMEOUT: Duration = Duration::from_secs(300);
 pub const SERVER: &str = "localhost";
+
+/// Both of them.
+pub const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+/// The cryptography of both ends: *ring*'s, or with the feature `_test-aws-lc-rs` that of aws-lc-rs.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(default_provider())
+}
+
+/// Tickets that the server need not remember.
+pub fn ticketer() -> Arc<dyn ProducesTickets> {
+    Ticketer::new().expect("a ticketer")
+}
 
 /// A cache with a clock that stands still until it is told to move.
 pub fn cache_with_clock() -> (SessionCache<StoredSession>, ManualClock) {
@@ -32,6 +50,12 @@ pub fn cache_with_clock() -> (SessionCache<StoredSession>, ManualClock) {
 /// One certificate with its key.
 pub struct Identity(rcgen::CertifiedKey<rcgen::KeyPair>);
 
+impl From<rcgen::CertifiedKey<rcgen::KeyPair>> for Identity {
+    fn from(made: rcgen::CertifiedKey<rcgen::KeyPair>) -> Self {
+        Self(made)
+    }
+}
+
 impl Identity {
     pub fn new() -> Self {
         let made = rcgen::generate_simple_self_signed([SERVER.to_owned()]);
@@ -39,15 +63,50 @@ impl Identity {
     }
 
     pub fn server(&self, store: Arc<dyn StoresServerSessions>) -> Arc<ServerConfig> {
-        let key = PrivatePkcs8KeyDer::from(self.0.signing_key.serialize_der());
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        self.server_of(&VERSIONS, store)
+    }
+
+    /// A server that speaks these versions only.
+    pub fn server_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        store: Arc<dyn StoresServerSessions>,
+    ) -> Arc<ServerConfig> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_no_client_auth();
+        Arc::new(self.answering(builder, store))
+    }
+
+    /// The configuration of [`server`](Self::server), to be changed.
+    pub fn server_config(&self, store: Arc<dyn StoresServerSessions>) -> ServerConfig {
+        let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_no_client_auth()
+            .with_no_client_auth();
+        self.answering(builder, store)
+    }
+
+    /// A server that shows this certificate, with all else as in `builder`.
+    pub fn answering(
+        &self,
+        builder: ConfigBuilder<ServerConfig, WantsServerCert>,
+        store: Arc<dyn StoresServerSessions>,
+    ) -> ServerConfig {
+        let key = PrivatePkcs8KeyDer::from(self.0.signing_key.serialize_der());
+        let mut config = builder
             .with_single_cert(vec![self.0.cert.der().clone()], PrivateKeyDer::from(key))
             .expect("a server");
         config.session_storage = store;
-        Arc::new(config)
+        config
+    }
+
+    /// Who trusts this certificate, and no other.
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.cert.der().clone()).expect("a root");
+        roots
     }
 
     pub fn client(
@@ -55,12 +114,10 @@ impl Identity {
         version: &'static SupportedProtocolVersion,
         resumption: Resumption,
     ) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.cert.der().clone()).expect("a root");
-        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[version])
             .expect("a version")
-            .with_root_certificates(roots)
+            .with_root_certificates(self.roots())
             .with_no_client_auth();
         config.resumption = resumption.tls12_resumption(Tls12Resumption::SessionIdOnly);
         Arc::new(config)
@@ -69,9 +126,41 @@ impl Identity {
 
 /// Makes one handshake, lets the client read its tickets, and says what both ends call it.
 pub fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> HandshakeKind {
-    let name = ServerName::try_from(SERVER).expect("a name");
-    let mut client = ClientConnection::new(client.clone(), name).expect("a client");
-    let mut server = ServerConnection::new(server.clone()).expect("a server");
+    let (client, server) = connect(client, server).expect("a handshake");
+    kind(&client, &server)
+}
+
+/// What both ends call the handshake that they have made.
+pub fn kind(client: &ClientConnection, server: &ServerConnection) -> HandshakeKind {
+    assert!(!client.is_handshaking() && !server.is_handshaking());
+    let kinds = (client.handshake_kind(), server.handshake_kind());
+    assert_eq!(kinds.0, kinds.1, "both ends agree");
+    kinds.0.expect("a kind")
+}
+
+/// Makes one handshake and lets the client read its tickets; or what the server finds wrong.
+pub fn connect(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+) -> Result<(ClientConnection, ServerConnection), Error> {
+    connect_to(SERVER, client, server)
+}
+
+/// The same by another name; who answers to it is not looked into.
+pub fn connect_to(
+    name: &'static str,
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+) -> Result<(ClientConnection, ServerConnection), Error> {
+    let name = ServerName::try_from(name).expect("a name");
+    let mut client = ClientConnection::new(client.clone(), name)?;
+    let mut server = ServerConnection::new(server.clone())?;
+    exchange(&mut client, &mut server)?;
+    Ok((client, server))
+}
+
+/// Lets both ends say what they have to say.
+pub fn exchange(client: &mut ClientConnection, server: &mut ServerConnection) -> Result<(), Error> {
     while client.wants_write() || server.wants_write() {
         let mut wire = Vec::new();
         while client.wants_write() {
@@ -79,23 +168,18 @@ pub fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Hand
         }
         deliver(&wire, |bytes| {
             let read = server.read_tls(bytes).expect("server reads");
-            server.process_new_packets().expect("server processes");
-            read
-        });
+            server.process_new_packets().map(|_| read)
+        })?;
         wire.clear();
         while server.wants_write() {
             server.write_tls(&mut wire).expect("server writes");
         }
         deliver(&wire, |bytes| {
             let read = client.read_tls(bytes).expect("client reads");
-            client.process_new_packets().expect("client processes");
-            read
-        });
+            client.process_new_packets().map(|_| read)
+        })?;
     }
-    assert!(!client.is_handshaking() && !server.is_handshaking());
-    let kinds = (client.handshake_kind(), server.handshake_kind());
-    assert_eq!(kinds.0, kinds.1, "both ends agree");
-    kinds.0.expect("a kind")
+    Ok(())
 }
 
 /// The bytes with which a client opens a connection. They name the ticket it offers.
@@ -109,14 +193,25 @@ pub fn client_hello(client: &Arc<ClientConfig>) -> Vec<u8> {
 
 /// What a server decides on `hello`.
 pub fn answer(hello: &[u8], server: &Arc<ServerConfig>) -> HandshakeKind {
-    let mut server = ServerConnection::new(server.clone()).expect("a server");
-    deliver(hello, |bytes| server.read_tls(bytes).expect("server reads"));
-    server.process_new_packets().expect("server processes");
-    server.handshake_kind().expect("a kind")
+    try_answer(hello, server).expect("an answer")
 }
 
-fn deliver(mut wire: &[u8], mut read: impl FnMut(&mut &[u8]) -> usize) {
+/// What a server decides on `hello`, or finds wrong with it.
+pub fn try_answer(hello: &[u8], server: &Arc<ServerConfig>) -> Result<HandshakeKind, Error> {
+    let mut server = ServerConnection::new(server.clone())?;
+    deliver(hello, |bytes| {
+        let read = server.read_tls(bytes).expect("server reads");
+        server.process_new_packets().map(|_| read)
+    })?;
+    Ok(server.handshake_kind().expect("a kind"))
+}
+
+fn deliver(
+    mut wire: &[u8],
+    mut read: impl FnMut(&mut &[u8]) -> Result<usize, Error>,
+) -> Result<(), Error> {
     while !wire.is_empty() {
-        assert!(read(&mut wire) > 0, "bytes that nobody reads");
+        assert!(read(&mut wire)? > 0, "bytes that nobody reads");
     }
+    Ok(())
 }
