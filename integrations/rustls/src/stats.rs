@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct StoreStats {
     /// Calls of `put`, `get` and `take` with a key that was not exactly 32 bytes long.
     pub bad_keys: u64,
-    /// Calls of `put` with a value longer than 65,536 bytes.
+    /// Calls of `put` with a value longer than the store's
+    /// [limit](crate::RustlsStore::with_max_value_len).
     pub oversized: u64,
     /// Calls of `put` that the cache itself refused, for instance because its maximum is 0.
     pub not_stored: u64,

@@ -16,7 +16,10 @@ use crate::stats::{Counters, StoreStats};
 /// Length of every key that rustls makes: 32 random bytes.
 pub const KEY_LEN: usize = 32;
 
-/// Longest value a store accepts: 64 KB (65,536 bytes).
+/// Longest value a store accepts, unless [told otherwise](RustlsStore::with_max_value_len): 64 KB (65,536
+/// bytes).
+///
+/// A session of rustls has about 80 bytes, and those of the client's certificates.
 pub const MAX_VALUE_LEN: usize = 64 * 1024;
 
 /// Server session storage for **one** rustls `ServerConfig`, over a shared [`SessionCache`].
@@ -43,6 +46,7 @@ pub struct RustlsStore {
     cache: SessionCache<StoredSession>,
     context: Context,
     timeout: Option<Duration>,
+    max_value_len: usize,
     refused: Counters,
 }
 
@@ -67,6 +71,7 @@ impl RustlsStore {
             cache: cache.clone(),
             context,
             timeout: None,
+            max_value_len: MAX_VALUE_LEN,
             refused: Counters::default(),
         }
     }
@@ -78,6 +83,17 @@ impl RustlsStore {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Keeps no session of more than `bytes`, instead of [`MAX_VALUE_LEN`].
+    ///
+    /// One that is longer is refused and [counted](StoreStats::oversized), and the handshake goes on: its
+    /// client will not be able to resume. With this, and the cache's maximum, memory is
+    /// bounded whatever certificates clients have.
+    #[must_use]
+    pub fn with_max_value_len(mut self, bytes: usize) -> Self {
+        self.max_value_len = bytes;
         self
     }
 
@@ -128,7 +144,7 @@ impl StoresServerSessions for RustlsStore {
         let Some(key) = self.key(&key) else {
             return false;
         };
-        if value.len() > MAX_VALUE_LEN {
+        if value.len() > self.max_value_len {
             self.refused.oversized.add_one();
             return false;
         }
@@ -173,6 +189,7 @@ impl fmt::Debug for RustlsStore {
         f.debug_struct("RustlsStore")
             .field("context", &self.context)
             .field("timeout", &self.timeout)
+            .field("max_value_len", &self.max_value_len)
             .field("sessions", &self.cache.len())
             .field("refused", &self.stats())
             .finish_non_exhaustive()

@@ -94,6 +94,47 @@ fn two_stores_over_one_cache_do_not_resume_each_other_s_sessions() {
 }
 
 #[test]
+fn a_purged_configuration_resumes_nothing_and_its_neighbour_all() {
+    for version in VERSIONS {
+        let (cache, _hand) = cache_with_clock();
+        let identity = Identity::new();
+        let stores = [(); 2].map(|()| RustlsStore::new(&cache).unwrap());
+        let context = stores[0].context();
+        let [purged, neighbour] = stores.map(|store| identity.server(Arc::new(store)));
+        let clients =
+            [(); 2].map(|()| identity.client(version, Resumption::in_memory_sessions(32)));
+        handshake(&clients[0], &purged);
+        handshake(&clients[1], &neighbour);
+
+        cache.purge(context);
+        assert_eq!(handshake(&clients[0], &purged), HandshakeKind::Full);
+        assert_eq!(handshake(&clients[1], &neighbour), HandshakeKind::Resumed);
+        // What comes after it is as ever.
+        assert_eq!(handshake(&clients[0], &purged), HandshakeKind::Resumed);
+    }
+}
+
+/// rustls does not say which session a new one stems from: see the traps in the README.
+#[test]
+fn a_chain_of_tls13_resumptions_has_no_end_but_a_purge() {
+    let (cache, hand) = cache_with_clock();
+    let identity = Identity::new();
+    let store = Arc::new(RustlsStore::new(&cache).unwrap());
+    let server = identity.server(store.clone());
+    let client = identity.client(&TLS13, Resumption::in_memory_sessions(32));
+    assert_eq!(handshake(&client, &server), HandshakeKind::Full);
+    let end = cache
+        .now()
+        .saturating_add(cache.lineage().unwrap() + TIMEOUT);
+    while cache.now() < end {
+        hand.advance(TIMEOUT);
+        assert_eq!(handshake(&client, &server), HandshakeKind::Resumed);
+    }
+    cache.purge(store.context());
+    assert_eq!(handshake(&client, &server), HandshakeKind::Full);
+}
+
+#[test]
 fn stores_that_share_a_context_resume_each_other_s_sessions() {
     for version in VERSIONS {
         let (cache, _hand) = cache_with_clock();

@@ -1,6 +1,8 @@
 //! A rustls server and client that shake hands in memory.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod hello;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,6 +159,17 @@ pub fn connect_to(
     let mut server = ServerConnection::new(server.clone())?;
     exchange(&mut client, &mut server)?;
     Ok((client, server))
+}
+
+/// Both ends, of whom neither has said anything.
+pub fn begin(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+) -> (ClientConnection, ServerConnection) {
+    let name = ServerName::try_from(SERVER).expect("a name");
+    let client = ClientConnection::new(client.clone(), name).expect("a client");
+    let server = ServerConnection::new(server.clone()).expect("a server");
+    (client, server)
 }
 
 /// Lets both ends say what they have to say.
