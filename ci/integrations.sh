@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # rustls, quinn, and other people's clients (openssl s_client, Python).
-#   CI_REPLAYS  rounds of each kind in which early data is replayed (100)
+#   CI_REPLAYS    rounds of each kind in which early data is replayed (100)
+#   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build
 source "$(dirname "$0")/lib.sh"
 
 export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-100}
@@ -17,8 +18,13 @@ replays() {
     echo "$said"
     [[ $(grep -c "early data, accepted true" <<<"$said") == 3 ]]
 }
-export -f integrations replays
+
+aws_lc_rs() {
+    cargo test --package sessionwheel-rustls --features _test-aws-lc-rs
+}
+export -f integrations replays aws_lc_rs
 
 SUMMARY+='|^replays |^visit '
 stage "integrations: rustls, openssl, Python" integrations
 stage "integrations: quinn, early data replayed" replays
+[[ ${CI_PROVIDERS:-ring} == ring ]] || stage "integrations: rustls with aws-lc-rs" aws_lc_rs
