@@ -20,11 +20,11 @@ replays() {
 }
 
 aws_lc_rs() {
-    cargo test --package sessionwheel-rustls --features _test-aws-lc-rs
+    cargo test --package sessionwheel-rustls --features _test-aws-lc-rs -- --nocapture
 }
 export -f integrations replays aws_lc_rs
 
-SUMMARY+='|^replays |^visit '
+SUMMARY+='|^replays |^visit |^handshakes by '
 stage "integrations: rustls, openssl, Python" integrations
 stage "integrations: quinn, early data replayed" replays
 [[ ${CI_PROVIDERS:-ring} == ring ]] || stage "integrations: rustls with aws-lc-rs" aws_lc_rs

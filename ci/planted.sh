@@ -165,7 +165,13 @@ told_twice() {
         'self.deliver_one(index, number, reason, guard); self.deliver_one(index, number, reason, guard);' \
         --package sessionwheel --test model
 }
-export -f planted lost_hint two_takers two_takers_in_turn done_too_early free_twice too_early stale_read \
+ticket_for_ever() {
+    planted "a ticket that is taken stays" "a replay got through" integrations/rustls/src/store.rs \
+        'self.cache.server().take_with(&key, copy).hit()' \
+        'self.cache.server().resume_with(&key, copy).hit()' \
+        --package sessionwheel-quinn --test replay
+}
+export -f planted lost_hint ticket_for_ever two_takers two_takers_in_turn done_too_early free_twice too_early stale_read \
     beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads too_early_for_miri \
     beside_openssl last_to_expire retimed_without_a_hint
 
@@ -188,4 +194,5 @@ if [[ $PLANTED == all ]]; then
     stage "planted: a due bit is cleared too early" cleared_too_early
     stage "planted: a split loses a slot" lost_in_a_split
     stage "planted: the listener is told twice" told_twice
+    stage "planted: a ticket stays that was taken" ticket_for_ever
 fi

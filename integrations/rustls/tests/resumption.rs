@@ -9,10 +9,14 @@ use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use rustls::version::{TLS12, TLS13};
 use sessionwheel_rustls::RustlsStore;
-use support::{Identity, TIMEOUT, VERSIONS, answer, cache_with_clock, client_hello, handshake};
+use support::{
+    Identity, TIMEOUT, VERSIONS, answer, cache_with_clock, client_hello, handshake, provider,
+};
 
 #[test]
 fn a_live_session_resumes_in_both_versions() {
+    let secure_random = provider().secure_random;
+    println!("handshakes by {secure_random:?}");
     for version in VERSIONS {
         let (cache, _hand) = cache_with_clock();
         let identity = Identity::new();
