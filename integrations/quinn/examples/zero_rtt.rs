@@ -12,11 +12,12 @@ use std::time::Duration;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, Incoming, ServerConfig};
 use rustls::RootCertStore;
+use rustls::client::Resumption;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::version::TLS13;
 use sessionwheel::SessionCache;
-use sessionwheel_rustls::{RustlsStore, StoredSession};
+use sessionwheel_rustls::{RustlsClientStore, RustlsStore, StoredSession};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -126,6 +127,7 @@ fn client(certificate: CertificateDer<'static>) -> Result<Endpoint> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.enable_early_data = true;
+    tls.resumption = Resumption::store(Arc::new(RustlsClientStore::builder().build()?));
     let mut endpoint = Endpoint::client(any_port())?;
     let tls = QuicClientConfig::try_from(tls)?;
     endpoint.set_default_client_config(ClientConfig::new(Arc::new(tls)));

@@ -216,3 +216,48 @@ fn a_flood_of_full_handshakes_stays_within_the_maximum() {
         assert!(store.can_cache() && store.stats().not_stored == 0);
     }
 }
+
+/// A tier of which nothing works.
+struct Broken;
+
+impl ExternalTier<StoredSession> for Broken {
+    fn store(&self, _: TierSession<&StoredSession>) {
+        panic!("store")
+    }
+    fn fetch(&self, _: &SessionKey) -> Fetched<StoredSession> {
+        panic!("fetch")
+    }
+    fn claim(&self, _: &SessionKey) -> bool {
+        panic!("claim")
+    }
+    fn remove(&self, _: &SessionKey, _: Reason) {
+        panic!("remove")
+    }
+}
+
+#[test]
+fn callbacks_that_panic_break_no_handshake() {
+    let builder = SessionCache::<StoredSession>::builder;
+    // Whether there is then a session to resume, in TLS 1.2 and in TLS 1.3.
+    let cases = [
+        (builder().on_new(|_, _| panic!("new")), [false, false]),
+        (
+            builder().on_remove(|_, _, _| panic!("remove")),
+            [true, true],
+        ),
+        // A ticket that cannot be claimed outside may have been used there.
+        (builder().external(Broken), [true, false]),
+    ];
+    for (builder, resumes) in cases {
+        let cache = builder.maximum(Some(2)).build().unwrap();
+        let identity = Identity::new();
+        let server = identity.server(Arc::new(RustlsStore::new(&cache).unwrap()));
+        for (version, resumes) in VERSIONS.into_iter().zip(resumes) {
+            let client = identity.client(version, Resumption::in_memory_sessions(32));
+            assert_eq!(handshake(&client, &server), HandshakeKind::Full);
+            let second = handshake(&client, &server);
+            assert_eq!(second == HandshakeKind::Resumed, resumes, "{version:?}");
+        }
+        assert!(cache.counters().panics > 0);
+    }
+}

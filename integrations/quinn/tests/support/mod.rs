@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, Endpoint, Incoming, ServerConfig};
 use rustls::RootCertStore;
+use rustls::client::Resumption;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::StoresServerSessions;
 use rustls::version::TLS13;
+use sessionwheel_rustls::RustlsClientStore;
 use tokio::runtime::{Builder, Runtime};
 
 const NAME: &str = "localhost";
@@ -88,6 +90,8 @@ impl Site {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.enable_early_data = true;
+        let store = RustlsClientStore::builder().build().unwrap();
+        tls.resumption = Resumption::store(Arc::new(store));
         let tls = QuicClientConfig::try_from(tls).unwrap();
         let mut client = Endpoint::client(ANY).unwrap();
         client.set_default_client_config(ClientConfig::new(Arc::new(tls)));
