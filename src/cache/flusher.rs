@@ -1,7 +1,7 @@
 //! A thread that flushes, so that no handshake has to.
 
 use std::time::Duration;
-use std::{fmt, io, process};
+use std::{fmt, io, mem, process};
 
 use super::handle::{Inner, SessionCache};
 use crate::Timestamp;
@@ -36,8 +36,13 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// whether or not there are handshakes. With [`automatic_flush(None)`] no insertion has a part in that. Several
     /// flushers do no harm and no good.
     ///
-    /// A fork has no thread but the one that forked: start the flusher behind it. In a child that was forked
-    /// off later [`Flusher::is_running`] is false, and dropping it does nothing.
+    /// A child that a process forks off has no thread but the one that forked: there
+    /// [`Flusher::is_running`] is false, dropping the flusher does nothing, to the parent's neither, and
+    /// another one may be started for the child's copy of the cache. What other threads were in the middle of
+    /// stays as it was: lookups, insertions and flushes go on in the child, but what a flusher had marked
+    /// and not counted yet (64 sessions of each shard at the most) keeps its room there, and if a thread
+    /// held a guard nothing that leaves is dropped. So it is better to fork first, and to start the flusher
+    /// then.
     ///
     /// # Errors
     ///
@@ -123,10 +128,15 @@ impl Drop for Flusher {
         let Some(thread) = self.thread.take() else {
             return;
         };
+        if self.process != process::id() {
+            // Not even detached: in a child another thread may go by its number.
+            mem::forget(thread);
+            return;
+        }
         self.stop.store(1, Ordering::Relaxed);
         // A listener may drop it, on the very thread.
         let itself = thread.thread().id() == thread::current().id();
-        if self.process == process::id() && !itself {
+        if !itself {
             thread.thread().unpark();
             // It contains all panics that are other people's.
             let _ = thread.join();
