@@ -58,7 +58,7 @@ passes() {
 
 # mutant NAME WHAT MODEL...: what was planted since the last one; models as FILE/NAME.
 mutant() {
-    local name=$1 what=$2 model log code
+    local name=$1 what=$2 files=() model log code
     shift 2
     if [[ $command == places ]]; then
         planted=$((planted + 1))
@@ -66,7 +66,11 @@ mutant() {
         return
     fi
     log=$(mktemp -p "$logs")
-    (cd "$tree/loom-tests" && cargo test --release --no-run) >"$log" 2>&1 || {
+    # Only the files of these models.
+    for model in "$@"; do
+        files+=(--test "${model%/*}")
+    done
+    (cd "$tree/loom-tests" && cargo test --release --no-run "${files[@]}") >"$log" 2>&1 || {
         tail -n 40 "$log" >&2
         die "$name: does not build"
     }
@@ -104,6 +108,7 @@ mutants() {
     local batch=src/map/batch.rs read=src/map/read.rs
     local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
     local table=src/table/mod.rs line=src/table/line.rs tick=src/wheel/tick.rs
+    local automatic=src/cache/automatic.rs endpoint=src/cache/endpoint/mod.rs handle=src/cache/handle.rs
 
     # Hint against open, wherever a tick keeps the slot.
     local place model
@@ -334,6 +339,51 @@ mutants() {
         swap $shard $'fence(Ordering::SeqCst);\n            self.schedule' 'self.schedule'
         mutant M18 "no fence between a publication and the second look at the deadline" \
             take/retime_against_insert
+    fi
+
+    # The session cache.
+    if wanted S1; then
+        swap $automatic 'let number = self.state.inserted.fetch_add(1, Ordering::Relaxed) + 1;' \
+            'self.state.inserted.fetch_add(1, Ordering::Relaxed);
+        let number = self.state.inserted.load(Ordering::Relaxed);'
+        mutant S1 "who inserts goes by a count that others have raised" \
+            session/automatic_flush_against_insert
+    fi
+    if wanted S2; then
+        swap $endpoint $'external.removed(key);\n        if !claimed' 'if !claimed'
+        mutant S2 "a claim is no removal" session/fetch_against_take
+    fi
+    if wanted S2b; then
+        swap $endpoint $'external.removed(key);\n        if !claimed' 'if !claimed'
+        swap $endpoint 'let claimed = self.contained(|| external.tier.claim(key))' \
+            'external.removed(key);
+        let claimed = self.contained(|| external.tier.claim(key))'
+        mutant S2b "a claim counted before it is made" session/fetch_against_take
+    fi
+    if wanted S3; then
+        swap $endpoint 'if !inner.claim(key) {' 'if !inner.claim(key) && false {'
+        mutant S3 "a ticket found inside is used although nobody claimed it" \
+            session/one_ticket_on_two_hosts
+    fi
+    if wanted S3b; then
+        swap $endpoint 'if once && !self.claim(key) {' 'if once && !self.claim(key) && false {'
+        mutant S3b "the same for one found outside" session/one_ticket_on_two_hosts
+    fi
+    if wanted S4; then
+        swap $batch 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
+        mutant S4 "a session expires by the deadline before its renewal" session/renewal_against_flush
+    fi
+    if wanted S4b; then
+        swap $handle 'now.saturating_add(timeout).min(self.lineage.end(session))' \
+            '{ let _ = session; now.saturating_add(timeout) }'
+        mutant S4b "a renewal without regard to the lineage" session/renewal_against_flush
+    fi
+    if wanted S5; then
+        swap $handle 'self.map.retime_with(key, deadline_of, now)' \
+            'let guard = self.map.pin();
+        let deadline = self.map.get(key, now, &guard).and_then(deadline_of);
+        deadline.is_some_and(|deadline| self.map.retime(key, deadline, now))'
+        mutant S5 "the cap of a session that was replaced meanwhile" session/renewal_against_replacement
     fi
 
     # Who leaves first.
