@@ -155,6 +155,10 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// context. A session inserted for a single use is taken out by this, as
     /// by [`take`](Self::take): of any number of lookups, on any number of
     /// threads, exactly one succeeds.
+    ///
+    /// This looks inside only. What an [external tier](crate::ExternalTier) has is found through an
+    /// [`Endpoint`](crate::Endpoint); but a session for a single use that is found inside is
+    /// [claimed](crate::ExternalTier::claim) outside too, and this is `None` if another host was first.
     #[inline]
     pub fn get<'g>(&'g self, key: &SessionKey, guard: &'g Guard) -> Option<&'g V> {
         self.inner
@@ -208,6 +212,11 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// value is read in place; it is destroyed some time after the guard is
     /// dropped. `None` leaves an expired session where it is, for the next
     /// flush.
+    ///
+    /// With an [external tier](crate::ExternalTier) it is taken out there too, and this is `None` if another
+    /// host was first ([`claim`](crate::ExternalTier::claim) says so). What is outside and not inside is
+    /// neither found nor taken: for that there is
+    /// [`Endpoint::take_with`](crate::Endpoint::take_with).
     pub fn take<'g>(&'g self, key: &SessionKey, guard: &'g Guard) -> Option<&'g V> {
         let inner = &*self.inner;
         let taken = inner.taken(key, guard);
