@@ -27,14 +27,26 @@ impl Lineage {
 
     /// The last instant at which `session` may be resumed, whatever its timeout.
     pub(super) fn end<V>(self, session: &Session<V>) -> Timestamp {
-        let cap = if session.is_tls13() {
+        self.of(session.is_tls13()).map_or(Timestamp::NEVER, |cap| {
+            session.authenticated_at().saturating_add(cap)
+        })
+    }
+
+    /// Whether a session that comes at `now` from a host with another clock may be resumed: by how long ago
+    /// its peer was authenticated. Not if that was before the time that this clock can tell, for then
+    /// nothing here would end in time what goes back to it.
+    pub(super) fn admits(self, authenticated_for: Duration, tls13: bool, now: Timestamp) -> bool {
+        let told = now.saturating_since(Timestamp::ZERO);
+        self.of(tls13)
+            .is_none_or(|cap| authenticated_for <= cap.min(told))
+    }
+
+    fn of(self, tls13: bool) -> Option<Duration> {
+        if tls13 {
             Some(self.0.map_or(TLS13, |cap| cap.min(TLS13)))
         } else {
             self.0
-        };
-        cap.map_or(Timestamp::NEVER, |cap| {
-            session.authenticated_at().saturating_add(cap)
-        })
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! [`Endpoint`]: what a TLS stack does with a cache, handshake by handshake.
 //!
-//! The operations of [`SessionCache`] are on the internal cache and ask for nothing else, as
-//! `SSL_CTX_add_session(3)` and its neighbours do. An endpoint goes by what the cache was told about
+//! The operations of [`SessionCache`] are on the internal cache, as `SSL_CTX_add_session(3)` and its
+//! neighbours: they store nothing outside and fetch nothing there, but claim and remove there what they
+//! take out and remove inside. An endpoint goes by what the cache was told about
 //! handshakes: [for which](Mode), in which order inside and [outside](ExternalTier), with which callbacks;
 //! and it [counts](Counters).
 
@@ -367,11 +368,12 @@ impl<V: Send + Sync + 'static> Inner<V> {
         };
         let current = self.contexts.generation(key.context());
         let expected = session.key == *key && session.generation == current;
-        let session = Session::new(session.value, &options, session.remaining, current, now);
-        if !expected || self.lineage.end(&session) < now {
+        let (since, tls13) = (session.authenticated_for, session.tls13);
+        if !expected || !self.lineage.admits(since, tls13, now) {
             self.tallies.count(Count::Refused);
             return Resumed::Miss;
         }
+        let session = Session::new(session.value, &options, session.remaining, current, now);
         let once = once || session.is_single_use();
         if once && !self.claim(key) {
             return Resumed::Miss;

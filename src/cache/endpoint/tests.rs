@@ -254,6 +254,44 @@ fn what_comes_from_outside_is_checked() {
     assert_eq!(kept.deadline(), START.saturating_add(seconds(60)));
 }
 
+/// Hosts have no clock in common: that of this one was at zero after the session was authenticated.
+#[test]
+fn a_lineage_is_judged_by_spans_whatever_the_clock_shows() {
+    let day = 86_400;
+    for (cap, tls13, authenticated_for, admitted) in [
+        (Some(day), false, 0, true),
+        (Some(day), false, 1_000, true),
+        (Some(day), false, 1_001, false),
+        (Some(day), false, day + 1, false),
+        (Some(10), false, 11, false),
+        (None, false, 100 * day, true),
+        (None, true, 1_000, true),
+        (None, true, 7 * day + 1, false),
+    ] {
+        let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+        let shared = Arc::new(Shared::default());
+        let cache = SessionCache::builder().clock(clock).update_time(true);
+        let cache = cache.lineage(cap.map(seconds)).external(shared.clone());
+        let cache = cache.build().unwrap();
+        shared.store(TierSession {
+            authenticated_for: seconds(authenticated_for),
+            tls13,
+            ..TierSession::new(key(1), &1, Duration::MAX)
+        });
+        let case = format!("{cap:?} {tls13} {authenticated_for}");
+        assert_eq!(resume(&cache, 1), admitted.then_some(1), "{case}");
+        assert_eq!(cache.counters().refused, u64::from(!admitted), "{case}");
+        if let (true, Some(cap)) = (admitted, cap) {
+            // Not a moment longer, used or not.
+            shared.sessions.lock().unwrap().clear();
+            hand.advance(seconds(cap - authenticated_for));
+            assert_eq!(resume(&cache, 1), Some(1), "{case}");
+            hand.advance(Duration::from_nanos(1));
+            assert_eq!(resume(&cache, 1), None, "{case}");
+        }
+    }
+}
+
 #[test]
 fn what_was_purged_does_not_come_back_from_outside() {
     let shared = Arc::new(Shared::default());

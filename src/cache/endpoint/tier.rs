@@ -44,7 +44,10 @@ pub struct TierSession<T> {
     pub value: T,
     /// How long it still lives.
     pub remaining: Duration,
-    /// How long ago its peer was fully authenticated.
+    /// How long ago its peer was fully authenticated. One that comes from outside is refused if that is
+    /// longer than its [lineage](crate::SessionCacheBuilder::lineage) may last; and, where there is a cap,
+    /// if it was before the zero of the cache's clock, which only [manual](crate::Clock::manual) ones come
+    /// near to.
     pub authenticated_for: Duration,
     /// As in [`SessionOptions`](crate::SessionOptions::single_use).
     pub single_use: bool,
@@ -112,7 +115,8 @@ pub enum Fetched<V> {
 ///
 /// # Examples
 ///
-/// A map as the tier of two caches; a real one is in a server that both hosts reach.
+/// A map as the tier of two caches; a real one is in a server that both hosts reach, and forgets by itself
+/// what has expired.
 ///
 /// ```
 /// use sessionwheel::{
@@ -121,20 +125,27 @@ pub enum Fetched<V> {
 /// };
 /// use std::collections::HashMap;
 /// use std::sync::{Arc, Mutex};
+/// use std::time::Instant;
 ///
 /// #[derive(Clone, Default)]
-/// struct Shared(Arc<Mutex<HashMap<SessionId, TierSession<String>>>>);
+/// struct Shared(Arc<Mutex<HashMap<SessionId, (Instant, TierSession<String>)>>>);
 ///
 /// impl ExternalTier<String> for Shared {
 ///     fn store(&self, session: TierSession<&String>) {
 ///         let id = *session.key.id();
-///         self.0.lock().unwrap().insert(id, session.map(String::clone));
+///         let session = (Instant::now(), session.map(String::clone));
+///         self.0.lock().unwrap().insert(id, session);
 ///     }
 ///     fn fetch(&self, key: &SessionKey) -> Fetched<String> {
-///         match self.0.lock().unwrap().get(key.id()) {
-///             Some(session) => Fetched::Hit(session.clone()),
-///             None => Fetched::Miss,
-///         }
+///         let Some((since, mut session)) = self.0.lock().unwrap().get(key.id()).cloned() else {
+///             return Fetched::Miss;
+///         };
+///         let Some(remaining) = session.remaining.checked_sub(since.elapsed()) else {
+///             return Fetched::Miss;
+///         };
+///         session.authenticated_for += since.elapsed();
+///         session.remaining = remaining;
+///         Fetched::Hit(session)
 ///     }
 ///     fn claim(&self, key: &SessionKey) -> bool {
 ///         self.0.lock().unwrap().remove(key.id()).is_some()
@@ -165,6 +176,10 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     fn store(&self, session: TierSession<&V>);
 
     /// The session under `key`, which stays there. Called after a lookup inside has found none.
+    ///
+    /// Its spans are to be those of now: the time that it has spent outside goes off
+    /// [`remaining`](TierSession::remaining), and comes to
+    /// [`authenticated_for`](TierSession::authenticated_for).
     fn fetch(&self, key: &SessionKey) -> Fetched<V>;
 
     /// Takes the session under `key` out: true for one of all who ask, on all hosts.
