@@ -71,6 +71,28 @@ fn count_against_a_higher_maximum() {
     count_against("count_against_a_higher_maximum", 1, 3);
 }
 
+/// At stake: while spare permits are on their way out there seem to be none, and more debt than there is. Then
+/// an entry is evicted, or an insert refused, although there is room by the old maximum and by the new one.
+#[test]
+fn take_against_a_lower_maximum() {
+    check("take_against_a_lower_maximum", 3, || {
+        let permits = permits(4, 1, 2);
+        // The one that only looks at the ledger has to be the later thread: who changes it looks first as
+        // well, and loom takes the last look for the only one that matters.
+        let other = {
+            let permits = Arc::clone(&permits);
+            thread::spawn(move || {
+                permits.pay_after(0, || panic!("nobody is too many"));
+                assert!(permits.take(0), "there is room for two");
+            })
+        };
+        permits.set_maximum(2);
+        other.join().unwrap();
+        assert_eq!(permits.in_use(), Some(2));
+        assert!(!permits.take(0));
+    });
+}
+
 /// At stake: one shard is seen empty before a permit comes there, and the other one after its last has gone.
 /// If that is taken for none at all, an entry is evicted although there was room.
 #[test]

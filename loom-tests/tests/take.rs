@@ -65,6 +65,26 @@ fn take_against_flush() {
     });
 }
 
+/// At stake: a sweep that came too late writes its sentence over the word that the taker has closed. Then what
+/// was taken waits for a flush to be dropped, in place of the next insert.
+#[test]
+fn take_against_a_late_sentence() {
+    check("take_against_a_late_sentence", 3, || {
+        let map = Watched::default();
+        map.put(1, 7, tick(0), tick(0));
+        let other = beside(&map, |map| map.flush(after(0)));
+        let taken = map.take(1, tick(0));
+        other.join().unwrap();
+        // It drops what flushes have removed, and nothing else.
+        for _ in 0..2 {
+            map.flush(after(0));
+        }
+        if taken.is_some() {
+            assert_eq!(map.stats().garbage, 1, "dropped by a flush");
+        }
+    });
+}
+
 /// At stake: an entry that two flushes find at once leaves once, and a flush that returns has kept
 /// its promise even if the other one, which had begun to open the tick, is stopped half-way.
 #[test]

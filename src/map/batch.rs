@@ -67,6 +67,10 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
                 }
                 return look;
             }
+            if deadline == Deadline::CLOSED {
+                // Removed since it was seen live. The word says by which lane it goes.
+                return Look::Finished;
+            }
             if deadline == Deadline::EVICTED {
                 // Gone for everybody. Who sentenced it wants its permit, and would have to evict
                 // another if it found the entry marked and the permit not returned yet.

@@ -4,13 +4,15 @@
 //! - Who publishes a new entry has a permit; who sets a mark has it back. An eviction hands the
 //!   victim's over.
 //! - Every shard starts with its part of them and keeps what its removals return. A shard that has
-//!   none takes one from another, for itself alone: no permit is in transit (but while a lowered
-//!   maximum is being paid for, in `settle`). Each return moves a stamp, so that who has found none
+//!   none takes one from another, for itself alone: no permit is in transit (but while the maximum is
+//!   lowered: there those are that it leaves no room for; and in `settle`). Each return moves a stamp, so that who has found none
 //!   anywhere knows whether one was returned behind its back. Who finds none, and none returned
 //!   meanwhile, may evict: there was an instant at which every permit was in use.
 //! - The maximum and how many permits have been issued are one word, so that two who change the
 //!   maximum agree on what to issue. What is issued beyond the maximum is a *debt*, which spare
-//!   permits and evictions pay.
+//!   permits and evictions pay. Who lowers the maximum first takes the spare permits that have to go: debt
+//!   is what entries are too many then. (Two who lower it at once, or one beside removals, may still meet
+//!   debt that permits in transit pay: then an entry leaves that might have stayed.)
 //!
 //! All counters are Relaxed, unless said: they order nothing, and each is exact by itself.
 
@@ -321,15 +323,34 @@ impl Permits {
         });
     }
 
+    /// Takes what spare permits a maximum leaves no room for: before it is lowered, so that nobody meets a
+    /// debt for which there are permits, or misses them. As many stay as it leaves room for.
+    fn take_surplus(&self, maximum: u32) -> u32 {
+        let surplus = u64::from(self.ledger().issued.saturating_sub(maximum));
+        let mut taken = 0;
+        loop {
+            let before = taken;
+            for spare in &self.spare {
+                taken += spare.take(surplus - taken);
+            }
+            if taken == before {
+                return taken as u32;
+            }
+        }
+    }
+
     pub(crate) fn set_maximum(&self, new: u64) {
         let maximum = u32::try_from(new).unwrap_or(u32::MAX);
         self.moving(|| {
+            let taken = self.take_surplus(maximum);
+            step!("permit: has taken what goes");
             let before = self.change(|ledger| Ledger {
                 maximum,
-                issued: ledger.issued.max(maximum),
+                issued: (ledger.issued - taken).max(maximum),
             });
             step!("permit: has issued");
-            self.spread(maximum.saturating_sub(before.issued).into());
+            let left = before.issued - taken;
+            self.spread(maximum.saturating_sub(left).into());
         });
         self.settle();
     }
