@@ -108,7 +108,7 @@ mutants() {
     local batch=src/map/batch.rs read=src/map/read.rs
     local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
     local table=src/table/mod.rs line=src/table/line.rs tick=src/wheel/tick.rs
-    local automatic=src/cache/automatic.rs endpoint=src/cache/endpoint/mod.rs handle=src/cache/handle.rs
+    local permits=src/map/permits.rs automatic=src/cache/automatic.rs endpoint=src/cache/endpoint/mod.rs handle=src/cache/handle.rs
 
     # Hint against open, wherever a tick keeps the slot.
     local place model
@@ -208,6 +208,10 @@ mutants() {
     if wanted M7; then
         swap $batch 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
         mutant M7 "marked without winning the deadline word" take/retime_against_flush
+    fi
+    if wanted M7b; then
+        swap $batch 'if deadline == Deadline::CLOSED {' 'if false {'
+        mutant M7b "a sentence written over a word that is closed" take/take_against_a_late_sentence
     fi
     if wanted M8; then
         swap $read 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
@@ -384,6 +388,13 @@ mutants() {
         let deadline = self.map.get(key, now, &guard).and_then(deadline_of);
         deadline.is_some_and(|deadline| self.map.retime(key, deadline, now))'
         mutant S5 "the cap of a session that was replaced meanwhile" session/renewal_against_replacement
+    fi
+
+    # Permits.
+    if wanted P1; then
+        swap $permits 'let taken = self.take_surplus(maximum);' 'let taken = 0;'
+        mutant P1 "a maximum lowered before the spare permits are taken" \
+            maximum/take_against_a_lower_maximum
     fi
 
     # Who leaves first.
