@@ -1,7 +1,7 @@
 //! Real threads do everything at once on few keys, with short lifetimes and little room.
 //!
 //! `SESSIONWHEEL_STRESS` multiplies the number of operations. The tests print how much they did
-//! and how often the rare things happened, and fail if one of them never did.
+//! and how often the rare things happened, and fail if one of them never did, or if nobody moves any more.
 
 mod common;
 
@@ -34,6 +34,7 @@ fn never_more_than_the_maximum_while_everything_happens_at_once() {
     let operations = 20_000 * scale();
     for shards in [1, 4] {
         let arena = Arena::new(THREADS, THREADS * operations, shards, Some(MOST));
+        arena.watch_over();
         let running = AtomicUsize::new(THREADS);
         let (mut looks, mut highest) = (0u64, 0);
         common::scope(|scope| {
@@ -67,6 +68,7 @@ fn the_maximum_goes_up_and_down_meanwhile() {
     const THREADS: usize = 5;
     let operations = 20_000 * scale();
     let arena = Arena::new(THREADS, THREADS * operations, 2, Some(MOST));
+    arena.watch_over();
     let running = AtomicUsize::new(THREADS);
     let mut highest = 0;
     common::scope(|scope| {
@@ -138,6 +140,7 @@ fn one_of_many_takers_gets_each() {
     const EACH: usize = 64;
     let rounds = 200 * scale();
     let arena = Arena::new(TAKERS, rounds * EACH, 1, Some(EACH));
+    arena.watch_over();
     let turn = std::sync::Barrier::new(TAKERS);
     let contended = AtomicU64::new(0);
     common::scope(|scope| {
@@ -152,6 +155,7 @@ fn one_of_many_takers_gets_each() {
                     }
                     turn.wait();
                     for key in 0..EACH as u64 {
+                        arena.moves();
                         let guard = arena.map.pin();
                         let take = || arena.map.take(&Polite(key), Timestamp::ZERO, &guard);
                         let (value, overlap) = arena.presence.watch(me, take);

@@ -1,7 +1,11 @@
 //! A map that threads fall upon with everything at once, its ledger, and who is inside.
 
+use std::io::{self, Write};
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sessionwheel::{ExpiringMap, InsertError, Timestamp};
 
@@ -72,7 +76,12 @@ pub struct Arena {
     pub now: AtomicU64,
     pub presence: Presence,
     pub seen: Seen,
+    /// Moves with every operation.
+    progress: Arc<AtomicU64>,
 }
+
+/// In which somebody has moved, on any machine.
+const LONG: Duration = Duration::from_secs(60);
 
 impl Arena {
     pub fn new(threads: usize, values: usize, shards: usize, maximum: Option<usize>) -> Self {
@@ -92,7 +101,35 @@ impl Arena {
             now: AtomicU64::new(0),
             presence: Presence::new(threads),
             seen: Seen::default(),
+            progress: Arc::default(),
         }
+    }
+
+    /// From now on the process ends, and says why, if nobody moves for long: a thread that goes round and
+    /// round in the map says nothing.
+    pub fn watch_over(&self) {
+        let watched = Arc::downgrade(&self.progress);
+        thread::spawn(move || {
+            let (mut before, mut since) = (0, Instant::now());
+            while let Some(progress) = watched.upgrade() {
+                let now = progress.load(Relaxed);
+                if now != before {
+                    (before, since) = (now, Instant::now());
+                } else if since.elapsed() > LONG {
+                    // Around the test harness, which would keep it to itself.
+                    let line = format!("nobody has moved for {LONG:?} after {now} operations\n");
+                    let _ = io::stderr().write_all(line.as_bytes());
+                    process::exit(1);
+                }
+                drop(progress);
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+    }
+
+    /// Says that somebody moves.
+    pub fn moves(&self) {
+        self.progress.fetch_add(1, Relaxed);
     }
 
     pub fn now(&self) -> u64 {
@@ -118,6 +155,7 @@ impl Arena {
         let key = random.below(self.keys);
         let now = self.now();
         count(&seen.operations);
+        self.moves();
         match random.below(100) {
             0..40 => self
                 .presence
