@@ -347,9 +347,8 @@ mutants() {
 
     # The session cache.
     if wanted S1; then
-        swap $automatic 'let number = self.state.inserted.fetch_add(1, Ordering::Relaxed) + 1;' \
-            'self.state.inserted.fetch_add(1, Ordering::Relaxed);
-        let number = self.state.inserted.load(Ordering::Relaxed);'
+        swap $automatic '(self.state.steps.fetch_add(1, Ordering::Relaxed) + 1) % STEPS' \
+            '{ self.state.steps.fetch_add(1, Ordering::Relaxed); self.state.steps.load(Ordering::Relaxed) } % STEPS'
         mutant S1 "who inserts goes by a count that others have raised" \
             session/automatic_flush_against_insert
     fi

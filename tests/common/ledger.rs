@@ -104,7 +104,12 @@ impl Ledger {
         assert_eq!(map.clear(), stats.live as usize);
         assert_eq!(map.len(), 0);
         assert_eq!(map.reclaim(), 0, "{:?}", map.stats());
-        assert_eq!(self.live(), 0, "{:?}", map.stats());
+        assert_eq!(
+            self.live(),
+            0,
+            "values that nobody finds: {:?}",
+            map.stats()
+        );
         let stats = map.stats();
         assert_eq!((stats.drop_panics, stats.listener_panics), (0, 0));
         assert_eq!(stats.garbage, 0);
