@@ -143,7 +143,7 @@ beyond_the_bound() {
 }
 
 cursor_back() {
-    planted "the cursor moved back" "$NEVER_SEEN" src/wheel/mod.rs 'if cursor < target {
+    planted "the cursor moved back" "$NEVER_SEEN|whether it has replaced" src/wheel/mod.rs 'if cursor < target {
             cursor = self.cursor.fetch_max(target, Ordering::Relaxed).max(target);' \
         'if cursor != target {
             self.cursor.store(target, Ordering::Relaxed);

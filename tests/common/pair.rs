@@ -199,7 +199,8 @@ impl Pair {
         assert!(!passed(deadline, now), "an expired entry was taken in");
         let inserted = result.unwrap();
         let old = self.model.get(&key).copied();
-        assert_eq!(inserted.replaced, old.is_some());
+        let there = old.is_some();
+        assert_eq!(inserted.replaced, there, "whether it has replaced");
         if old.is_some() {
             let left = self.settle(|k, d, reason| {
                 let expected = if passed(d, now) {
