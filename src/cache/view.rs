@@ -41,15 +41,19 @@ pub struct SessionRef<'g, V> {
 
 impl<'g, V: Send + Sync + 'static> SessionRef<'g, V> {
     pub(super) fn of(entry: &Entry<'g, SessionKey, Session<V>>) -> Self {
-        Self {
-            key: entry.key(),
-            session: entry.value(),
-            deadline: entry.deadline(),
-        }
+        Self::new(entry.key(), entry.value(), entry.deadline())
     }
 }
 
 impl<'g, V> SessionRef<'g, V> {
+    pub(super) fn new(key: &'g SessionKey, session: &'g Session<V>, deadline: Timestamp) -> Self {
+        Self {
+            key,
+            session,
+            deadline,
+        }
+    }
+
     /// The key, as stored in the cache.
     #[must_use]
     pub fn key(&self) -> &'g SessionKey {

@@ -24,6 +24,7 @@ use super::handle::{Inner, SessionCache};
 use super::id::SessionKey;
 use super::options::SessionOptions;
 use super::session::Session;
+use super::view::SessionRef;
 use crate::contain::contain;
 use crate::{InsertError, Inserted, Timestamp};
 
@@ -243,17 +244,57 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
     ///
     /// A panic in `f` passes through.
     pub fn resume_with<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Resumed<R> {
+        self.lookup(key, false, |found| f(found.value()))
+    }
+
+    /// Like [`resume_with`](Self::resume_with), but `f` gets all that is known of the session: what a stack
+    /// asks for whose resumptions mint sessions, so that these inherit
+    /// [when their peer was authenticated](SessionRef::authenticated_at).
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey, SessionOptions};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// let key = |n| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    /// let server = cache.server();
+    /// server.established(key(1), "full handshake", SessionOptions::default()).unwrap();
+    ///
+    /// let since = server.resume_entry(&key(1), |found| found.authenticated_at()).hit().unwrap();
+    /// let inherits = SessionOptions::default().authenticated_at(since);
+    /// server.established(key(2), "resumption", inherits).unwrap();
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn resume_entry<R>(
+        &self,
+        key: &SessionKey,
+        f: impl FnOnce(SessionRef<'_, V>) -> R,
+    ) -> Resumed<R> {
         self.lookup(key, false, f)
     }
 
     /// Like [`resume_with`](Self::resume_with), but the session is taken out, inside and outside, as if it were for
     /// a single use: what a stack does that uses each ticket of TLS 1.3 once.
     pub fn take_with<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Resumed<R> {
+        self.lookup(key, true, |found| f(found.value()))
+    }
+
+    /// Like [`take_with`](Self::take_with), as [`resume_entry`](Self::resume_entry) is like
+    /// [`resume_with`](Self::resume_with).
+    pub fn take_entry<R>(
+        &self,
+        key: &SessionKey,
+        f: impl FnOnce(SessionRef<'_, V>) -> R,
+    ) -> Resumed<R> {
         self.lookup(key, true, f)
     }
 
     /// `once`: whatever its kind, it is for a single use.
-    fn lookup<R>(&self, key: &SessionKey, once: bool, f: impl FnOnce(&V) -> R) -> Resumed<R> {
+    fn lookup<R>(
+        &self,
+        key: &SessionKey,
+        once: bool,
+        f: impl FnOnce(SessionRef<'_, V>) -> R,
+    ) -> Resumed<R> {
         let inner = self.inner;
         if !inner.modes.mode.includes(self.role) {
             return Resumed::Miss;
@@ -275,7 +316,7 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
                     inner.renew(key, |session| inner.timeout_of(session));
                 }
                 inner.tallies.count(Count::Hit);
-                return Resumed::Hit(f(session.value()));
+                return Resumed::Hit(f(SessionRef::of(&found)));
             }
             inner.tallies.count(if inner.is_expired(key, &guard) {
                 Count::Timeout
@@ -341,7 +382,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         &self,
         key: &SessionKey,
         once: bool,
-        f: impl FnOnce(&V) -> R,
+        f: impl FnOnce(SessionRef<'_, V>) -> R,
     ) -> Resumed<R> {
         let Some(external) = &self.external else {
             return Resumed::Miss;
@@ -379,10 +420,10 @@ impl<V: Send + Sync + 'static> Inner<V> {
             return Resumed::Miss;
         }
         self.tallies.count(Count::Hit);
-        let result = f(session.value());
+        let remaining = options.timeout.unwrap_or(Duration::ZERO);
+        let deadline = self.deadline(&session, remaining, now);
+        let result = f(SessionRef::new(key, &session, deadline));
         if self.modes.internal_store && !once {
-            let remaining = options.timeout.unwrap_or(Duration::ZERO);
-            let deadline = self.deadline(&session, remaining, now);
             // If there is no room inside, it stays outside.
             let _ = self.put(*key, session.fetched(removals), deadline, now);
         }

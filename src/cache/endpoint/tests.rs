@@ -401,6 +401,37 @@ fn what_is_taken_is_taken_inside_and_outside() {
 }
 
 #[test]
+fn what_is_resumed_says_since_when_wherever_it_was() {
+    let (builder, hand) = builder();
+    let shared = Arc::new(Shared::default());
+    let cache = builder.external(shared.clone()).build().unwrap();
+    establish(&cache, 1);
+    let mut outside = TierSession::new(key(2), 2, seconds(60));
+    outside.authenticated_for = seconds(40);
+    shared.sessions.lock().unwrap().insert(key(2), outside);
+    hand.advance(seconds(10));
+
+    let server = cache.server();
+    let seen = |found: SessionRef<'_, u64>| {
+        let ends = found.deadline().saturating_since(START);
+        let since = START.saturating_add(seconds(100));
+        let since = since.saturating_since(found.authenticated_at());
+        (*found.key(), *found.value(), ends, since)
+    };
+    let inside = (key(1), 1, seconds(300), seconds(100));
+    let outside = (key(2), 2, seconds(70), seconds(130));
+    for _ in 0..2 {
+        assert_eq!(server.resume_entry(&key(1), seen).hit(), Some(inside));
+        assert_eq!(server.resume_entry(&key(2), seen).hit(), Some(outside));
+    }
+    assert_eq!(shared.fetches.lock().unwrap().len(), 1);
+    assert_eq!(server.take_entry(&key(1), seen).hit(), Some(inside));
+    assert_eq!(server.take_entry(&key(2), seen).hit(), Some(outside));
+    assert!(server.take_entry(&key(1), seen).hit().is_none());
+    assert_eq!((cache.len(), shared.len()), (0, 0));
+}
+
+#[test]
 fn each_removal_is_told_outside_once() {
     let shared = Arc::new(Shared::default());
     let (builder, hand) = builder();
