@@ -46,7 +46,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With rustls, use the crate `sessionwheel-rustls`; it implements `StoresServerSessions`.
+//! With rustls, use the crate `sessionwheel-rustls`; it implements `StoresServerSessions`. With OpenSSL,
+//! use `sessionwheel-openssl`; it attaches a context to a cache.
 //!
 //! # Guarantees
 //!
