@@ -1,0 +1,117 @@
+//! An HTTP server that resumes sessions from a `sessionwheel` cache and says whether it did.
+//!
+//! ```text
+//! cargo run --release --package sessionwheel-openssl --features openssl --example server
+//! ```
+//!
+//! and then, for instance, `openssl s_client -connect 127.0.0.1:4433 -tls1_2 -no_ticket -reconnect`.
+
+mod serve;
+
+use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::Parser;
+use openssl::asn1::Asn1Time;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use openssl::ssl::{SslContext, SslContextBuilder, SslMethod};
+use openssl::x509::{X509, X509Name};
+use sessionwheel::SessionCache;
+use sessionwheel_openssl::{Options, SingleUse, Storage, attach};
+
+use serve::{End, serve};
+
+/// Serves TLS on an address and says in plain text how each connection began.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4433")]
+    listen: SocketAddr,
+    /// Lifetime of a session in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// How many sessions to keep
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    maximum: usize,
+    /// Bytes of early data to accept from clients of TLS 1.3
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    early_data: u32,
+    /// Resume each session of TLS 1.3 once only
+    #[arg(long)]
+    single_use: bool,
+    /// Keep sessions in DER: a sixth of the memory
+    #[arg(long)]
+    der: bool,
+    /// Close without close_notify
+    #[arg(long)]
+    unclean: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let cache = SessionCache::builder()
+        .maximum(Some(args.maximum))
+        .timeout(Duration::from_secs(args.timeout))
+        .build()?;
+    let mut options = Options::default();
+    if args.single_use {
+        options = options.single_use(SingleUse::Tls13);
+    }
+    if args.der {
+        options = options.storage(Storage::Der);
+    }
+
+    let mut context = SslContext::builder(SslMethod::tls_server())?;
+    identify(&mut context)?;
+    context.set_max_early_data(args.early_data)?;
+    let attachment = attach(&mut context, &cache, options)?;
+
+    let listener = TcpListener::bind(args.listen)?;
+    println!("listening on {}", listener.local_addr()?);
+    let end = if args.unclean {
+        End::Unclean
+    } else {
+        End::Clean
+    };
+    serve(listener, context.build(), end);
+
+    let mut seen = Default::default();
+    loop {
+        sleep(Duration::from_secs(1));
+        cache.flush();
+        let counters = cache.counters();
+        if counters != seen {
+            seen = counters;
+            let foreign = attachment.stats().foreign_ids;
+            println!(
+                "{} sessions, {} hits, {} misses, {foreign} foreign ids",
+                seen.number, seen.hits, seen.misses
+            );
+        }
+    }
+}
+
+/// A new key, and a certificate for it that nobody has signed.
+fn identify(context: &mut SslContextBuilder) -> Result<(), Box<dyn Error>> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
+    let mut name = X509Name::builder()?;
+    name.append_entry_by_nid(Nid::COMMONNAME, "localhost")?;
+    let name = name.build();
+    let mut certificate = X509::builder()?;
+    certificate.set_version(2)?;
+    certificate.set_subject_name(&name)?;
+    certificate.set_issuer_name(&name)?;
+    certificate.set_pubkey(&key)?;
+    certificate.set_not_before(&*Asn1Time::days_from_now(0)?)?;
+    certificate.set_not_after(&*Asn1Time::days_from_now(30)?)?;
+    certificate.sign(&key, MessageDigest::sha256())?;
+    context.set_certificate(&certificate.build())?;
+    context.set_private_key(&key)?;
+    Ok(())
+}
