@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# rustls, quinn, and other people's clients (openssl s_client, Python).
+# rustls, quinn and OpenSSL, and other people's clients (openssl s_client, Python, gnutls-cli, curl, HAProxy, nginx).
 #   CI_REPLAYS    rounds of each kind in which early data is replayed (100)
 #   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build
 source "$(dirname "$0")/lib.sh"
 
 export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-100}
 
+# Against release builds.
 integrations() {
     cargo test --release --package sessionwheel-rustls --package handshake-storm
 }
 
-# By the build that `cargo test --workspace` has made.
+# By the build that `cargo test --workspace` has made, as what follows.
 replays() {
     local said
     cargo test --package sessionwheel-quinn --test replay -- --nocapture
@@ -22,9 +23,17 @@ replays() {
 aws_lc_rs() {
     cargo test --package sessionwheel-rustls --features _test-aws-lc-rs -- --nocapture
 }
-export -f integrations replays aws_lc_rs
 
-SUMMARY+='|^replays |^visit |^handshakes by '
+openssl_integration() {
+    has pkg-config || skip "there is no pkg-config"
+    pkg-config --exists openssl || skip "there is no libssl-dev"
+    cargo test --package sessionwheel-openssl --features openssl -- --nocapture
+    echo "ci: with libssl $(pkg-config --modversion openssl)"
+}
+export -f integrations replays aws_lc_rs openssl_integration
+
+SUMMARY+='|^replays |^visit |^handshakes by |^[A-Za-z_0-9.-]+, TLSv1|^neither, one|^[0-9]+ children'
 stage "integrations: rustls, openssl, Python" integrations
 stage "integrations: quinn, early data replayed" replays
 [[ ${CI_PROVIDERS:-ring} == ring ]] || stage "integrations: rustls with aws-lc-rs" aws_lc_rs
+stage "integrations: OpenSSL and six programs" openssl_integration

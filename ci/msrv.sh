@@ -8,6 +8,11 @@ oldest() {
     toolchain "$version.0"
     export CARGO_TARGET_DIR=$TARGET/msrv
     cargo "+$version.0" check --package sessionwheel --package sessionwheel-rustls
+    if has pkg-config && pkg-config --exists openssl; then
+        cargo "+$version.0" check --package sessionwheel-openssl --features openssl
+    else
+        echo "ci: SKIPPED: sessionwheel-openssl; there is no pkg-config or no libssl-dev"
+    fi
     cargo "+$version.0" check --package sessionwheel --no-default-features
     cargo "+$version.0" check --package sessionwheel --all-features
     echo "ci: builds with $(rustc "+$version.0" --version)"

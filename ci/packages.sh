@@ -11,6 +11,12 @@ packages() {
     { has pkg-config && pkg-config --exists openssl; } || wanted+=(libssl-dev)
     [[ $(uname -m) != x86_64 ]] || links_32_bits || wanted+=(gcc-multilib)
     has python3 || wanted+=(python3)
+    has curl || wanted+=(curl)
+    has gnutls-cli || wanted+=(gnutls-bin)
+    # Servers are not in everybody's path.
+    PATH+=:/usr/sbin
+    has haproxy || wanted+=(haproxy)
+    has nginx || wanted+=(nginx-light)
     has shellcheck || wanted+=(shellcheck)
     [[ ${#wanted[@]} -gt 0 ]] || {
         echo "ci: nothing is missing"

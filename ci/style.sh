@@ -22,6 +22,11 @@ clippy_by_features() {
     component clippy cargo clippy --version
     cargo clippy --package sessionwheel --all-targets --no-default-features -- --deny warnings
     cargo clippy --package sessionwheel --all-targets --all-features -- --deny warnings
+    if has pkg-config && pkg-config --exists openssl; then
+        cargo clippy --package sessionwheel-openssl --all-targets --features openssl -- --deny warnings
+    else
+        echo "ci: SKIPPED: sessionwheel-openssl; there is no pkg-config or no libssl-dev"
+    fi
 }
 
 # The crate under `--cfg loom`, and the models.
@@ -33,9 +38,15 @@ clippy_loom() {
 }
 
 documentation() {
-    RUSTDOCFLAGS="--deny warnings" \
-        cargo doc --no-deps --package sessionwheel --package sessionwheel-rustls \
-        --features sessionwheel/metrics,sessionwheel/tracing
+    local features=sessionwheel/metrics,sessionwheel/tracing
+    local packages=(--package sessionwheel --package sessionwheel-rustls)
+    if has pkg-config && pkg-config --exists openssl; then
+        packages+=(--package sessionwheel-openssl)
+        features+=,sessionwheel-openssl/openssl
+    else
+        echo "ci: SKIPPED: sessionwheel-openssl; there is no pkg-config or no libssl-dev"
+    fi
+    RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps "${packages[@]}" --features "$features"
 }
 
 scripts() {
