@@ -28,6 +28,7 @@ openssl_integration() {
     has pkg-config || skip "there is no pkg-config"
     pkg-config --exists openssl || skip "there is no libssl-dev"
     cargo test --package sessionwheel-openssl --features openssl -- --nocapture
+    cargo test --package handshake-storm --features openssl --test command_line
     echo "ci: with libssl $(pkg-config --modversion openssl)"
 }
 export -f integrations replays aws_lc_rs openssl_integration

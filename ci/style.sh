@@ -24,8 +24,9 @@ clippy_by_features() {
     cargo clippy --package sessionwheel --all-targets --all-features -- --deny warnings
     if has pkg-config && pkg-config --exists openssl; then
         cargo clippy --package sessionwheel-openssl --all-targets --features openssl -- --deny warnings
+        cargo clippy --package handshake-storm --all-targets --features openssl -- --deny warnings
     else
-        echo "ci: SKIPPED: sessionwheel-openssl; there is no pkg-config or no libssl-dev"
+        echo "ci: SKIPPED: sessionwheel-openssl, --stack openssl; there is no pkg-config or no libssl-dev"
     fi
 }
 

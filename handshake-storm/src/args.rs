@@ -4,18 +4,22 @@ use std::net::SocketAddr;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::RangedU64ValueParser;
+use clap::{Parser, ValueEnum};
 
 /// Real TLS handshakes against a session cache that is filled and flushed meanwhile.
 ///
-/// Without --listen: runs a rustls server and rustls clients over TCP on loopback, resumes
-/// sessions with TLS 1.2 (session id) and TLS 1.3 (stateful tickets), and prints a table, for
-/// sessionwheel and for the store built into rustls. Exit code 0: all that must hold held; 1: it
+/// Without --listen: runs a server and rustls clients over TCP on loopback, resumes sessions with
+/// TLS 1.2 (session id) and TLS 1.3 (stateful tickets), and prints a table, for sessionwheel and
+/// for the store that is built into the server's TLS library. Exit code 0: all that must hold held; 1: it
 /// did not, or an error; 2: bad arguments.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
+    /// The servers' TLS library, whose own store is beside ours [openssl: with the feature of that name]
+    #[arg(long, value_enum, default_value_t = Stack::Rustls, conflicts_with = "listen")]
+    stack: Stack,
+
     /// Background sessions in each store: stand-ins of real size
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = counted(2, 20_000_000))]
     sessions: usize,
@@ -55,6 +59,14 @@ fn counted(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
 }
 
+/// A TLS library for servers. Clients are always rustls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stack {
+    Rustls,
+    #[cfg(feature = "openssl")]
+    Openssl,
+}
+
 /// What the arguments ask for.
 pub(crate) enum Job {
     /// The storm, with its report as a table or as JSON.
@@ -69,6 +81,7 @@ pub(crate) enum Job {
 /// The numbers of a storm.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub(crate) stack: Stack,
     pub(crate) sessions: usize,
     pub(crate) resumptions: usize,
     pub(crate) full: usize,
@@ -105,6 +118,7 @@ impl Args {
         let cores = available_parallelism().map_or(1, usize::from);
         let clients = self.clients.unwrap_or(cores.clamp(4, 16));
         let plan = Plan {
+            stack: self.stack,
             sessions: self.sessions,
             resumptions: self.resumptions,
             full: self.full,
@@ -130,7 +144,9 @@ mod tests {
 
     #[test]
     fn bad_arguments_are_refused() {
-        let bad: [&[&str]; 9] = [
+        let bad: [&[&str]; 11] = [
+            &["--stack", "none"],
+            &["--stack", "rustls", "--listen", "127.0.0.1:0"],
             &["--sessions", "0"],
             &["--sessions", "99999999999"],
             &["--sessions", "many"],

@@ -1,4 +1,4 @@
-//! The two stores behind one face.
+//! The stores behind one face.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,15 +6,19 @@ use std::time::Duration;
 use anyhow::Result;
 use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
 use sessionwheel::{Clock, ManualClock, SessionCache, Timestamp};
-use sessionwheel_rustls::{RustlsStore, StoredSession};
+use sessionwheel_rustls::RustlsStore;
 
 use crate::args::Plan;
+use crate::population::Population;
+use crate::rustls_server::Rustls;
+use crate::server::Stack;
+use crate::tls::Identity;
 
 /// Lifetimes on the manual clock: the half of the population that passes away, the clients' own
 /// sessions, and the half that outlives everything.
-const PASSING: Duration = Duration::from_secs(60);
-const CLIENTS: Duration = Duration::from_secs(365 * DAY);
-const LASTING: Duration = Duration::from_secs(3_650 * DAY);
+pub(crate) const PASSING: Duration = Duration::from_secs(60);
+pub(crate) const CLIENTS: Duration = Duration::from_secs(365 * DAY);
+pub(crate) const LASTING: Duration = Duration::from_secs(3_650 * DAY);
 const DAY: u64 = 86_400;
 
 /// As many times the passing half may expire before the clients' own sessions would.
@@ -26,71 +30,93 @@ const STORM_ROOM: usize = 2_000_000;
 /// A store under test.
 pub(crate) struct Backend {
     pub(crate) name: &'static str,
-    /// Where the server puts its sessions.
-    pub(crate) clients: Arc<dyn StoresServerSessions>,
+    /// The server that has it.
+    pub(crate) stack: Arc<dyn Stack>,
     /// Where the halves of the population are put.
-    pub(crate) passing: Arc<dyn StoresServerSessions>,
-    pub(crate) lasting: Arc<dyn StoresServerSessions>,
+    pub(crate) passing: Box<dyn Population>,
+    pub(crate) lasting: Box<dyn Population>,
     /// Nothing for a store without expiry.
-    pub(crate) expiry: Option<Expiry>,
+    pub(crate) expiry: Option<Box<dyn Expiry>>,
 }
 
-impl Backend {
-    /// Sessionwheel: one cache, one context, and a lifetime for each kind of session.
-    pub(crate) fn sessionwheel(plan: &Plan) -> Result<Self> {
+/// The clock and the flush of a store that has them.
+pub(crate) trait Expiry {
+    /// Lets the passing half of the population expire, and nothing else.
+    fn pass(&self);
+
+    /// Lets all sessions of clients expire; false if there is no clock that can be moved.
+    fn pass_clients(&self) -> bool;
+
+    /// Removes all that has expired and says how many that were.
+    fn flush(&self) -> usize;
+}
+
+/// A cache of ours and the hand of its clock.
+pub(crate) struct Manual<V: Send + Sync + 'static> {
+    pub(crate) cache: SessionCache<V>,
+    hand: ManualClock,
+}
+
+impl<V: Send + Sync + 'static> Manual<V> {
+    /// With room for the plan.
+    pub(crate) fn new(plan: &Plan) -> Result<Self> {
         let (clock, hand) = Clock::manual(Timestamp::from_secs(1));
         let cache = SessionCache::builder()
             .maximum(Some(plan.capacity() + STORM_ROOM))
             .clock(clock)
+            // Resumptions in TLS 1.3 inherit the time of the first handshake, and days go by.
+            .lineage(None)
             // All flushes are those that the storm makes and times.
             .automatic_flush(None)
             .build()?;
+        Ok(Self { cache, hand })
+    }
+}
+
+impl<V: Send + Sync + 'static> Expiry for Manual<V> {
+    fn pass(&self) {
+        self.hand.advance(PASSING + Duration::from_nanos(1));
+    }
+
+    fn pass_clients(&self) -> bool {
+        self.hand.advance(CLIENTS + Duration::from_nanos(1));
+        true
+    }
+
+    fn flush(&self) -> usize {
+        self.cache.flush().removed
+    }
+}
+
+impl Backend {
+    /// Sessionwheel under rustls: one cache, one context, and a lifetime for each kind of session.
+    pub(crate) fn sessionwheel(plan: &Plan, identity: &Identity) -> Result<Self> {
+        let manual = Manual::new(plan)?;
+        let cache = &manual.cache;
         let context = cache.context()?;
         let store = |lifetime| -> Arc<dyn StoresServerSessions> {
-            Arc::new(RustlsStore::with_context(&cache, context).with_timeout(lifetime))
+            Arc::new(RustlsStore::with_context(cache, context).with_timeout(lifetime))
         };
         Ok(Self {
             name: "sessionwheel",
-            clients: store(CLIENTS),
-            passing: store(PASSING),
-            lasting: store(LASTING),
-            expiry: Some(Expiry { cache, hand }),
+            stack: Arc::new(Rustls(identity.server(store(CLIENTS))?)),
+            passing: Box::new(store(PASSING)),
+            lasting: Box::new(store(LASTING)),
+            expiry: Some(Box::new(manual)),
         })
     }
 
     /// The store built into rustls, sized to hold all that is put into it.
-    pub(crate) fn rustls(plan: &Plan) -> Self {
+    pub(crate) fn rustls(plan: &Plan, identity: &Identity) -> Result<Self> {
         // One more, because releases of rustls differ in whether the last one fits.
-        let store = ServerSessionMemoryCache::new(plan.capacity() + 1);
-        Self {
+        let store: Arc<dyn StoresServerSessions> =
+            ServerSessionMemoryCache::new(plan.capacity() + 1);
+        Ok(Self {
             name: "rustls",
-            clients: store.clone(),
-            passing: store.clone(),
-            lasting: store,
+            stack: Arc::new(Rustls(identity.server(store.clone())?)),
+            passing: Box::new(store.clone()),
+            lasting: Box::new(store),
             expiry: None,
-        }
-    }
-}
-
-/// The clock and the flush of a store that has them.
-pub(crate) struct Expiry {
-    cache: SessionCache<StoredSession>,
-    hand: ManualClock,
-}
-
-impl Expiry {
-    /// Lets the passing half of the population expire, and nothing else.
-    pub(crate) fn pass(&self) {
-        self.hand.advance(PASSING + Duration::from_nanos(1));
-    }
-
-    /// Lets all sessions of clients expire.
-    pub(crate) fn pass_clients(&self) {
-        self.hand.advance(CLIENTS + Duration::from_nanos(1));
-    }
-
-    /// Removes all that has expired and says how many that were.
-    pub(crate) fn flush(&self) -> usize {
-        self.cache.flush().removed
+        })
     }
 }

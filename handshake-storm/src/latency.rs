@@ -37,6 +37,7 @@ impl Latency {
             n: self.0.len(),
             p50: micros(self.0.value_at_quantile(0.50)),
             p99: micros(self.0.value_at_quantile(0.99)),
+            p999: micros(self.0.value_at_quantile(0.999)),
             max: micros(self.0.max()),
         }
     }
@@ -48,6 +49,7 @@ pub(crate) struct Summary {
     pub(crate) n: u64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
+    pub(crate) p999: f64,
     pub(crate) max: f64,
 }
 
@@ -68,6 +70,7 @@ mod tests {
         assert_eq!(summary.n, 100);
         assert!((summary.p50 - 50.0).abs() < 0.2, "{summary:?}");
         assert!((summary.p99 - 99.0).abs() < 0.2, "{summary:?}");
+        assert!((summary.p999 - 100.0).abs() < 0.2, "{summary:?}");
         assert!((summary.max - 100.0).abs() < 0.2, "{summary:?}");
     }
 }

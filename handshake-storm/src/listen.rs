@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use sessionwheel::SessionCache;
 use sessionwheel_rustls::RustlsStore;
 
+use crate::rustls_server::Rustls;
 use crate::server::Server;
 use crate::tls::{Identity, Version};
 
@@ -26,7 +27,7 @@ pub(crate) fn run(address: SocketAddr, timeout: Duration) -> Result<()> {
         let _ = sender.send(());
     })
     .context("cannot wait for Ctrl-C")?;
-    let server = Server::start(address, config, THREADS)?;
+    let server = Server::start(address, Arc::new(Rustls(config)), THREADS)?;
     println!("{}", how_to_connect(server.address(), timeout));
 
     let mut flushed = 0;

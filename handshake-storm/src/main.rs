@@ -1,6 +1,6 @@
 //! `handshake-storm`: real rustls servers and clients that resume TLS sessions while the session
 //! cache is filled and flushed. See `--help` and the README.
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "openssl"), forbid(unsafe_code))]
 #![deny(missing_docs)]
 
 mod args;
@@ -11,9 +11,12 @@ mod latency;
 mod listen;
 mod memory;
 mod offers;
+#[cfg(feature = "openssl")]
+mod openssl;
 mod population;
 mod progress;
 mod report;
+mod rustls_server;
 mod scenario;
 mod server;
 mod storm;

@@ -1,17 +1,25 @@
 //! The background population: sessions that no client has, of the size of real ones.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 use indicatif::ProgressBar;
 use rustls::server::StoresServerSessions;
 
-/// Keys that rustls makes are 32 random bytes.
+/// Keys that servers make are 32 random bytes.
 const KEY: usize = 32;
 
 /// A serialised session without client certificate, as measured with rustls 0.23.
 const VALUE: usize = 84;
 
-/// What the output says about the population.
+/// Where stand-ins are put, for one lifetime.
+pub(crate) trait Population {
+    /// Puts one in, under a random key; false if it was refused.
+    fn put(&self, random: &mut Rng) -> bool;
+}
+
+/// What the output says about the population of a store for rustls.
 pub(crate) fn note(sessions: usize) -> String {
     format!(
         "Background population: {sessions} stand-ins of real size ({KEY}-byte random keys, \
@@ -21,20 +29,25 @@ pub(crate) fn note(sessions: usize) -> String {
     )
 }
 
-/// Puts `count` stand-ins into `store`.
-pub(crate) fn fill(
-    store: &dyn StoresServerSessions,
-    count: usize,
-    bar: &ProgressBar,
-) -> Result<()> {
+/// Puts `count` stand-ins there.
+pub(crate) fn fill(store: &dyn Population, count: usize, bar: &ProgressBar) -> Result<()> {
     let mut random = Rng::new();
     for number in 0..count {
+        ensure!(
+            store.put(&mut random),
+            "the store refused stand-in {number}"
+        );
+        bar.inc(1);
+    }
+    Ok(())
+}
+
+impl Population for Arc<dyn StoresServerSessions> {
+    fn put(&self, random: &mut Rng) -> bool {
         let mut key = vec![0; KEY];
         let mut value = vec![0; VALUE];
         random.fill(&mut key);
         random.fill(&mut value);
-        ensure!(store.put(key, value), "the store refused stand-in {number}");
-        bar.inc(1);
+        (**self).put(key, value)
     }
-    Ok(())
 }

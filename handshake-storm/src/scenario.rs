@@ -5,10 +5,12 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::args::Plan;
+use crate::args::{Plan, Stack};
 use crate::backend::{Backend, Expiry};
 use crate::client::{Client, Handshake};
 use crate::latency::Latency;
+#[cfg(feature = "openssl")]
+use crate::openssl;
 use crate::report::{Report, StoreReport};
 use crate::server::Server;
 use crate::storm::{self, Storm};
@@ -20,10 +22,26 @@ pub(crate) fn run(plan: &Plan) -> Result<Report> {
     let identity = Identity::generate()?;
     // Both are filled before either is used, so that neither is built from memory that the other
     // has given back, and both measurements of memory mean the same.
-    let prepared = [
-        Prepared::fill(plan, || Backend::sessionwheel(plan))?,
-        Prepared::fill(plan, || Ok(Backend::rustls(plan)))?,
-    ];
+    let (prepared, note) = match plan.stack {
+        Stack::Rustls => (
+            [
+                Prepared::fill(plan, || Backend::sessionwheel(plan, &identity))?,
+                Prepared::fill(plan, || Backend::rustls(plan, &identity))?,
+            ],
+            population::note(plan.sessions),
+        ),
+        #[cfg(feature = "openssl")]
+        Stack::Openssl => {
+            let template = openssl::Template::make(&identity)?;
+            (
+                [
+                    Prepared::fill(plan, || openssl::sessionwheel(plan, &identity, &template))?,
+                    Prepared::fill(plan, || openssl::own(&identity, &template))?,
+                ],
+                openssl::note(plan.sessions),
+            )
+        }
+    };
     let stores = prepared
         .iter()
         .map(|store| {
@@ -32,10 +50,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Report> {
                 .with_context(|| store.backend.name.to_owned())
         })
         .collect::<Result<_>>()?;
-    Ok(Report {
-        stores,
-        note: population::note(plan.sessions),
-    })
+    Ok(Report { stores, note })
 }
 
 /// A store that holds the population.
@@ -60,10 +75,9 @@ impl Prepared {
 
     fn run(&self, plan: &Plan, identity: &Identity) -> Result<StoreReport> {
         let backend = &self.backend;
-        let config = identity.server(backend.clients.clone())?;
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         // Twice as many threads as clients: one serves while another one still closes.
-        let server = Server::start(loopback, config, 2 * plan.clients)?;
+        let server = Server::start(loopback, backend.stack.clone(), 2 * plan.clients)?;
         let clients = (0..plan.clients)
             .map(|first| {
                 let numbers = (first..plan.full).step_by(plan.clients);
@@ -76,9 +90,11 @@ impl Prepared {
         tally.add(&resumed);
         let storm = match &backend.expiry {
             Some(expiry) => {
-                let storm = storm::run(plan, backend, expiry, &clients)?;
+                let storm = storm::run(plan, backend, &**expiry, &clients)?;
                 tally.add(&storm.tally);
-                tally.add(&expired(backend.name, plan, expiry, &clients)?);
+                if expiry.pass_clients() {
+                    tally.add(&expired(backend.name, plan, &**expiry, &clients)?);
+                }
                 Some(storm)
             }
             None => None,
@@ -96,12 +112,13 @@ impl Prepared {
         storm: Option<&Storm>,
     ) -> StoreReport {
         let millis = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+        let offered = tally.expired_offered > 0;
         StoreReport {
             name: self.backend.name,
             tls12: tally.version(Version::Tls12),
             tls13: tally.version(Version::Tls13),
-            expired_offered: storm.map(|_| tally.expired_offered),
-            expired_resumed: storm.map(|_| tally.expired_resumed),
+            expired_offered: offered.then_some(tally.expired_offered),
+            expired_resumed: offered.then_some(tally.expired_resumed),
             background_expired: storm.map(|s| s.expired as u64),
             flushed: storm.map(|s| s.flushed as u64),
             flushes: storm.map(|s| s.flushes.count() as u64),
@@ -149,10 +166,9 @@ fn resumptions(store: &str, plan: &Plan, clients: &[Client]) -> Result<(Tally, L
     Ok((sum(&tallies), quiet))
 }
 
-/// Lets the clients' own sessions expire and offers them: half of them before a flush has come
-/// by, half of them after it.
-fn expired(store: &str, plan: &Plan, expiry: &Expiry, clients: &[Client]) -> Result<Tally> {
-    expiry.pass_clients();
+/// Offers the clients' own sessions, which have expired: half of them before a flush has come by,
+/// half of them after it.
+fn expired(store: &str, plan: &Plan, expiry: &dyn Expiry, clients: &[Client]) -> Result<Tally> {
     let bar = progress::bar(store, "expired sessions", 2 * plan.full);
     let before = on_all(clients, |_, client| {
         let some = 0..client.names() / 2;

@@ -3,22 +3,27 @@
 //! The number of threads bounds the connections that are open at once; more wait in the kernel's
 //! queue. Each connection ends within a fixed time, so nobody holds a thread for good.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustls::{HandshakeKind, ServerConfig, ServerConnection, Stream};
 
 use crate::tls::Version;
-use crate::wire::{Deadlined, MOST, answer, complete};
+use crate::wire::{MOST, complete};
 
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
 const STACK: usize = 512 * 1024;
+
+/// A TLS library, set up as a server.
+pub(crate) trait Stack: Send + Sync {
+    /// Shakes hands, notes in `seen` how, answers one request, if one comes, and closes.
+    fn serve(&self, socket: &TcpStream, seen: &Seen) -> io::Result<()>;
+}
 
 /// What a server has seen.
 #[derive(Debug, Default)]
@@ -41,12 +46,10 @@ impl Seen {
         self.failed.load(Ordering::Relaxed)
     }
 
-    fn count(&self, connection: &ServerConnection, kind: HandshakeKind) {
-        let counts = match kind {
-            HandshakeKind::Resumed => &self.resumed,
-            _ => &self.full,
-        };
-        if let Some(version) = connection.protocol_version().and_then(Version::of) {
+    /// A handshake has come to its end.
+    pub(crate) fn count(&self, version: Option<Version>, resumed: bool) {
+        let counts = if resumed { &self.resumed } else { &self.full };
+        if let Some(version) = version {
             counts[version.index()].fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -61,7 +64,7 @@ pub(crate) struct Server {
 
 struct Shared {
     listener: TcpListener,
-    config: Arc<ServerConfig>,
+    stack: Arc<dyn Stack>,
     seen: Seen,
     stopping: AtomicBool,
 }
@@ -69,7 +72,7 @@ struct Shared {
 impl Server {
     pub(crate) fn start(
         address: SocketAddr,
-        config: Arc<ServerConfig>,
+        stack: Arc<dyn Stack>,
         threads: usize,
     ) -> Result<Self> {
         let listener =
@@ -77,7 +80,7 @@ impl Server {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             listener,
-            config,
+            stack,
             seen: Seen::default(),
             stopping: AtomicBool::new(false),
         });
@@ -126,7 +129,7 @@ impl Shared {
             match self.listener.accept() {
                 Ok(_) if self.stopping.load(Ordering::Acquire) => return,
                 Ok((socket, _)) => {
-                    if self.serve(&socket).is_err() {
+                    if self.stack.serve(&socket, &self.seen).is_err() {
                         self.seen.failed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -138,48 +141,11 @@ impl Shared {
             }
         }
     }
-
-    fn serve(&self, socket: &TcpStream) -> io::Result<()> {
-        let mut connection =
-            ServerConnection::new(self.config.clone()).map_err(io::Error::other)?;
-        let mut timed = Deadlined::new(socket, HANDSHAKE_LIMIT)?;
-        // Writes the TLS 1.3 tickets as well: they stand behind the server's last message.
-        while connection.is_handshaking() || connection.wants_write() {
-            connection.complete_io(&mut timed)?;
-        }
-        let kind = connection
-            .handshake_kind()
-            .ok_or_else(|| io::Error::other("a handshake of no kind"))?;
-        self.seen.count(&connection, kind);
-
-        match talk(socket, &mut connection, kind) {
-            Err(error) if left(error.kind()) => Ok(()),
-            done => done,
-        }
-    }
-}
-
-/// Answers one request, if one comes, and closes.
-fn talk(
-    socket: &TcpStream,
-    connection: &mut ServerConnection,
-    kind: HandshakeKind,
-) -> io::Result<()> {
-    let mut timed = Deadlined::new(socket, CONNECTION_LIMIT)?;
-    let mut stream = Stream::new(connection, &mut timed);
-    if request_comes(&mut stream)? {
-        stream.write_all(answer(kind).as_bytes())?;
-    }
-    connection.send_close_notify();
-    while connection.wants_write() {
-        connection.write_tls(&mut timed)?;
-    }
-    socket.shutdown(Shutdown::Write)
 }
 
 /// Whether an error only says that the client has gone. Many close without close_notify, or
 /// without waiting for ours.
-fn left(kind: ErrorKind) -> bool {
+pub(crate) fn left(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::UnexpectedEof
@@ -191,7 +157,7 @@ fn left(kind: ErrorKind) -> bool {
 }
 
 /// Reads until a request is complete (true) or the client has closed (false).
-fn request_comes(stream: &mut impl Read) -> io::Result<bool> {
+pub(crate) fn request_comes(stream: &mut impl Read) -> io::Result<bool> {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
     while request.len() < MOST {

@@ -37,7 +37,7 @@ pub(crate) struct Storm {
 pub(crate) fn run(
     plan: &Plan,
     backend: &Backend,
-    expiry: &Expiry,
+    expiry: &dyn Expiry,
     clients: &[Client],
 ) -> Result<Storm> {
     let bar = progress::bar(backend.name, "handshakes during flushes", plan.overlaps);
@@ -117,7 +117,7 @@ impl Rounds {
         &mut self,
         plan: &Plan,
         backend: &Backend,
-        expiry: &Expiry,
+        expiry: &dyn Expiry,
         stop: &AtomicBool,
         bar: &ProgressBar,
     ) -> Result<()> {

@@ -16,11 +16,11 @@ const ROWS: [Row; 16] = [
     ("TLS 1.3 live sessions resumed", |s| rate(&s.tls13)),
     ("expired sessions offered", |s| number(s.expired_offered)),
     ("expired sessions resumed", |s| expired_rate(s)),
-    ("resumption, quiet: p50 / p99 / max", |s| {
+    ("resumption, quiet: p50 / p99 / p99.9 / max", |s| {
         times(Some(&s.quiet_us))
     }),
     ("  resting on handshakes", |s| s.quiet_us.n.to_string()),
-    ("resumption during a flush: p50 / p99 / max", |s| {
+    ("resumption during a flush: p50 / p99 / p99.9 / max", |s| {
         times(s.during_flush_us.as_ref())
     }),
     ("  resting on handshakes", |s| {
@@ -77,7 +77,10 @@ fn expired_rate(store: &StoreReport) -> String {
 
 fn times(summary: Option<&Summary>) -> String {
     summary.map_or(NONE.to_owned(), |s| {
-        format!("{:.0} / {:.0} / {:.0} µs", s.p50, s.p99, s.max)
+        format!(
+            "{:.0} / {:.0} / {:.0} / {:.0} µs",
+            s.p50, s.p99, s.p999, s.max
+        )
     })
 }
 

@@ -64,6 +64,12 @@ impl Identity {
         })
     }
 
+    /// The certificate, and the key in PKCS #8.
+    #[cfg(feature = "openssl")]
+    pub(crate) fn der(&self) -> (&[u8], &[u8]) {
+        (&self.chain[0], self.key.secret_der())
+    }
+
     /// A server for both versions. It has no ticketer, so TLS 1.3 asks `store` as well.
     pub(crate) fn server(&self, store: Arc<dyn StoresServerSessions>) -> Result<Arc<ServerConfig>> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
