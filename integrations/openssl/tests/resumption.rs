@@ -152,6 +152,23 @@ fn single_use_is_for_tls13() {
     );
 }
 
+/// The server wants another key share, and OpenSSL looks the ticket up twice.
+#[test]
+fn a_second_client_hello_finds_a_ticket_unless_it_is_for_one_use() {
+    for (uses, resumes) in [(SingleUse::EarlyData, true), (SingleUse::Tls13, false)] {
+        let options = Options::default().single_use(uses);
+        let server = Server::with(options, |context| {
+            context.set_groups_list("P-384").unwrap();
+        });
+        let client = Client::new(SslVersion::TLS1_3);
+        let session = client.session(&server.context);
+        assert_eq!(client.resumes(&server.context, &session), resumes);
+        let counters = server.cache.counters();
+        let expected = if resumes { (2, 0) } else { (1, 1) };
+        assert_eq!((counters.hits, counters.misses), expected);
+    }
+}
+
 #[test]
 fn a_lineage_ends_although_each_resumption_mints_a_session() {
     let hours = |n: u64| Duration::from_secs(n * 3_600);
