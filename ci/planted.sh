@@ -136,6 +136,14 @@ retimed_without_a_hint() {
         'shard.schedule(number, new, guard);' 'let _ = (number, new, guard);'
 }
 
+shared_with_a_connection() {
+    { has pkg-config && pkg-config --exists openssl; } || skip "there is no pkg-config or no libssl-dev"
+    planted "a session is shared with a connection" "Objects: [0-9]{1,2} of 100 resumed" \
+        integrations/openssl/src/session.rs 'Form::Object { session, .. } => duplicate(session),' \
+        'Form::Object { session, .. } => Some(session.clone()),' \
+        --package sessionwheel-openssl --features openssl --test closes
+}
+
 beyond_the_bound() {
     planted "a permit returned twice" "so many are there|one had to make room" src/map/read.rs \
         'self.permits.give(index, 1);' 'self.permits.give(index, 2);' \
@@ -181,7 +189,7 @@ ticket_for_ever() {
 }
 export -f planted lost_hint ticket_for_ever two_takers two_takers_in_turn done_too_early free_twice too_early stale_read \
     beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads unordered_for_miri \
-    beside_openssl last_to_expire retimed_without_a_hint
+    beside_openssl last_to_expire retimed_without_a_hint shared_with_a_connection
 
 SUMMARY+='|^planted, '
 [[ $PLANTED != some ]] || PLANTED="lost_hint two_takers"
@@ -212,6 +220,7 @@ wanted cleared_too_early "a due bit is cleared too early" cleared_too_early
 wanted lost_in_a_split "a split loses a slot" lost_in_a_split
 wanted told_twice "the listener is told twice" told_twice
 wanted ticket_for_ever "a ticket stays that was taken" ticket_for_ever
+wanted shared_with_a_connection "a session is shared with its connection" shared_with_a_connection
 
 for name in $PLANTED; do
     [[ $name == all || " ${known[*]} " == *" $name "* ]] || {
