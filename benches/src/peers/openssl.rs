@@ -2,25 +2,16 @@
 
 use std::ptr::NonNull;
 
-use libc::{c_int, c_long, c_uchar, c_uint, c_void};
+use libc::{c_int, c_long, c_uint, c_void};
 use openssl_sys::{SSL, SSL_CTX, SSL_SESSION};
+use sessionwheel_openssl::ffi::{
+    SSL_CTRL_SESS_NUMBER, SSL_CTX_flush_sessions, SSL_SESSION_new,
+    SSL_SESSION_set_protocol_version, SSL_SESSION_set_time, SSL_SESSION_set_timeout,
+    SSL_SESSION_set1_id, SSL_has_matching_session_id,
+};
 
 use super::{Expiry, Peer, Seconds, Session, stand_in};
 use crate::{Id, NOW, Payload};
-
-// What openssl-sys does not declare. All are there from 1.1.1 on.
-unsafe extern "C" {
-    fn SSL_SESSION_new() -> *mut SSL_SESSION;
-    fn SSL_SESSION_set1_id(session: *mut SSL_SESSION, id: *const c_uchar, length: c_uint) -> c_int;
-    fn SSL_SESSION_set_protocol_version(session: *mut SSL_SESSION, version: c_int) -> c_int;
-    fn SSL_SESSION_set_time(session: *mut SSL_SESSION, seconds: c_long) -> c_long;
-    fn SSL_SESSION_set_timeout(session: *mut SSL_SESSION, seconds: c_long) -> c_long;
-    fn SSL_has_matching_session_id(ssl: *const SSL, id: *const c_uchar, length: c_uint) -> c_int;
-    fn SSL_CTX_flush_sessions(ctx: *mut SSL_CTX, at: c_long);
-}
-
-/// `SSL_CTRL_SESS_NUMBER` of `ssl.h`.
-const SESS_NUMBER: c_int = 20;
 
 /// A part of the cache's keys: the version that a server's `SSL` starts with.
 const VERSION: c_int = 0x0304;
@@ -194,7 +185,9 @@ impl OpenSsl {
     fn number(&self) -> usize {
         let nothing = std::ptr::null_mut::<c_void>();
         // SAFETY: the context is alive; this control reads no argument.
-        let n = unsafe { openssl_sys::SSL_CTX_ctrl(self.ctx.as_ptr(), SESS_NUMBER, 0, nothing) };
+        let n = unsafe {
+            openssl_sys::SSL_CTX_ctrl(self.ctx.as_ptr(), SSL_CTRL_SESS_NUMBER, 0, nothing)
+        };
         usize::try_from(n).expect("a count")
     }
 }

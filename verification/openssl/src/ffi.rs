@@ -6,8 +6,14 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::slice;
 
-use libc::{c_int, c_long, c_uchar, c_uint, c_void};
+use libc::{c_int, c_long, c_uint, c_void};
 use openssl_sys::{SSL, SSL_CTX, SSL_SESSION};
+use sessionwheel_openssl::ffi::{
+    SSL_CTRL_SESS_CACHE_FULL, SSL_CTRL_SESS_NUMBER, SSL_CTX_flush_sessions, SSL_CTX_get_timeout,
+    SSL_CTX_set_timeout, SSL_SESS_CACHE_UPDATE_TIME, SSL_SESSION_is_resumable, SSL_SESSION_new,
+    SSL_SESSION_set_protocol_version, SSL_SESSION_set_time, SSL_SESSION_set_timeout,
+    SSL_SESSION_set1_id, SSL_has_matching_session_id,
+};
 
 /// `LHASH_OF(SSL_SESSION)`, the table of a context's sessions.
 #[repr(C)]
@@ -15,31 +21,15 @@ struct Lhash {
     _opaque: [u8; 0],
 }
 
-// What openssl-sys does not declare. All are there from 1.1.1 on; from 3.4 on those with a `c_long` for a
-// time are deprecated, and still there.
+// What neither openssl-sys nor sessionwheel-openssl declares.
 unsafe extern "C" {
-    fn SSL_SESSION_new() -> *mut SSL_SESSION;
-    fn SSL_SESSION_set1_id(session: *mut SSL_SESSION, id: *const c_uchar, length: c_uint) -> c_int;
-    fn SSL_SESSION_set_protocol_version(session: *mut SSL_SESSION, version: c_int) -> c_int;
-    fn SSL_SESSION_set_time(session: *mut SSL_SESSION, seconds: c_long) -> c_long;
-    fn SSL_SESSION_set_timeout(session: *mut SSL_SESSION, seconds: c_long) -> c_long;
-    fn SSL_SESSION_is_resumable(session: *const SSL_SESSION) -> c_int;
-    fn SSL_has_matching_session_id(ssl: *const SSL, id: *const c_uchar, length: c_uint) -> c_int;
-    fn SSL_CTX_flush_sessions(ctx: *mut SSL_CTX, at: c_long);
     fn SSL_CTX_sessions(ctx: *mut SSL_CTX) -> *mut Lhash;
-    fn SSL_CTX_set_timeout(ctx: *mut SSL_CTX, seconds: c_long) -> c_long;
-    fn SSL_CTX_get_timeout(ctx: *const SSL_CTX) -> c_long;
     fn OPENSSL_LH_doall_arg(
         table: *mut Lhash,
         each: unsafe extern "C" fn(*mut c_void, *mut c_void),
         argument: *mut c_void,
     );
 }
-
-// Of `ssl.h`.
-const SESS_NUMBER: c_int = 20;
-const SESS_CACHE_FULL: c_int = 31;
-const SESS_CACHE_UPDATE_TIME: c_long = 0x400;
 
 /// The version that a server's `SSL` starts with; a part of the cache's keys.
 pub const TLS_1_3: i32 = 0x0304;
@@ -255,13 +245,13 @@ impl Cache {
     /// `SSL_CTX_sess_number`.
     #[must_use]
     pub fn number(&self) -> usize {
-        self.control(SESS_NUMBER)
+        self.control(SSL_CTRL_SESS_NUMBER)
     }
 
     /// `SSL_CTX_sess_cache_full`.
     #[must_use]
     pub fn cache_full(&self) -> usize {
-        self.control(SESS_CACHE_FULL)
+        self.control(SSL_CTRL_SESS_CACHE_FULL)
     }
 
     /// `SSL_CTX_sess_get_cache_size`.
@@ -281,7 +271,7 @@ impl Cache {
 
     /// Adds `SSL_SESS_CACHE_UPDATE_TIME` to the mode of a server.
     pub fn update_time(&mut self) {
-        let mode = openssl_sys::SSL_SESS_CACHE_SERVER | SESS_CACHE_UPDATE_TIME;
+        let mode = openssl_sys::SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_UPDATE_TIME;
         // SAFETY: the context is alive.
         unsafe { openssl_sys::SSL_CTX_set_session_cache_mode(self.ctx.as_ptr(), mode) };
     }
