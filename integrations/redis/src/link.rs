@@ -1,0 +1,340 @@
+//! One connection: bytes out, replies in, and a deadline for each.
+//!
+//! # Ground rules
+//!
+//! - A link belongs to one thread at a time. It never blocks: who waits, waits in poll(2), whose
+//!   timeout is exact where that of a socket is rounded to the kernel's tick.
+//! - **Whoever meets a failure drops the link.** A reply that comes late goes with its connection, and so is
+//!   nobody else's.
+//! - Nothing may be there to be read when a request is sent ([`Link::is_quiet`]).
+//! - What a server sends is bounded before it is parsed: in length, and to the four kinds that are ever
+//!   asked for.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, ServerError, Value};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::seal::MAX_SEALED_LEN;
+
+/// Error messages are shorter.
+const MAX_LINE_LEN: usize = 1_024;
+
+/// Read at a time.
+const CHUNK: usize = 4_096;
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Not in time.
+    Timeout,
+    /// The server hung up.
+    Closed,
+    /// What it sent was no answer.
+    Garbage,
+    /// It said no.
+    Refused(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Closed => f.write_str("the connection was closed"),
+            Self::Garbage => f.write_str("the answer is not what a Redis says"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+pub(crate) struct Link {
+    stream: Stream,
+    /// What has come and was not taken yet.
+    inbox: Vec<u8>,
+}
+
+impl Link {
+    /// A link that has logged in, chosen its database and been answered.
+    pub(crate) fn connect(to: &ConnectionInfo, until: Instant) -> Result<Self, Failure> {
+        let stream = match to.addr() {
+            ConnectionAddr::Tcp(host, port) => Stream::Tcp(tcp(host, *port, until)?),
+            ConnectionAddr::Unix(path) => Stream::Unix(unix(path)?),
+            _ => return Err(Failure::Io(io::ErrorKind::Unsupported.into())),
+        };
+        let mut link = Self {
+            stream,
+            inbox: Vec::new(),
+        };
+        let settings = to.redis_settings();
+        let mut hello = Vec::new();
+        if let Some(password) = settings.password() {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(name) = settings.username() {
+                auth.arg(name);
+            }
+            auth.arg(password);
+            hello.push(auth);
+        }
+        if settings.db() != 0 {
+            hello.push(redis::cmd("SELECT").arg(settings.db()).take());
+        }
+        for step in hello {
+            match link.ask(&step, until)? {
+                Value::Okay => {}
+                _ => return Err(Failure::Garbage),
+            }
+        }
+        match link.ask(&redis::cmd("PING"), until)? {
+            Value::SimpleString(pong) if pong == "PONG" => Ok(link),
+            _ => Err(Failure::Garbage),
+        }
+    }
+
+    /// Sends one command and waits for its answer; an error that the server gives is
+    /// [`Failure::Refused`].
+    pub(crate) fn ask(&mut self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
+        self.send(&command.get_packed_command(), until)?;
+        match self.reply(until)? {
+            Value::ServerError(error) => Err(Failure::Refused(told(&error))),
+            value => Ok(value),
+        }
+    }
+
+    /// Sends all of `bytes`. With a failure some of it may be sent.
+    pub(crate) fn send(&mut self, mut bytes: &[u8], until: Instant) -> Result<(), Failure> {
+        while !bytes.is_empty() {
+            let sent = match &mut self.stream {
+                Stream::Tcp(tcp) => tcp.write(bytes),
+                Stream::Unix(unix) => unix.write(bytes),
+            };
+            match sent {
+                Ok(0) => return Err(Failure::Closed),
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(PollFlags::OUT, until)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next reply.
+    pub(crate) fn reply(&mut self, until: Instant) -> Result<Value, Failure> {
+        loop {
+            if let Some(len) = reply_len(&self.inbox)? {
+                let value = redis::parse_redis_value(&self.inbox[..len]);
+                self.inbox.drain(..len);
+                return value.map_err(|_| Failure::Garbage);
+            }
+            let mut chunk = [0; CHUNK];
+            let read = match &mut self.stream {
+                Stream::Tcp(tcp) => tcp.read(&mut chunk),
+                Stream::Unix(unix) => unix.read(&mut chunk),
+            };
+            match read {
+                Ok(0) => return Err(Failure::Closed),
+                Ok(read) => self.inbox.extend_from_slice(&chunk[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(PollFlags::IN, until)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether nothing has come unasked, not even an end. Else the link is good for nothing.
+    pub(crate) fn is_quiet(&self) -> bool {
+        if !self.inbox.is_empty() {
+            return false;
+        }
+        let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::IN)];
+        let none = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        matches!(rustix::event::poll(&mut fds, Some(&none)), Ok(0))
+    }
+
+    fn wait(&self, flags: PollFlags, until: Instant) -> Result<(), Failure> {
+        wait(self.fd(), flags, until)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match &self.stream {
+            Stream::Tcp(tcp) => tcp.as_fd(),
+            Stream::Unix(unix) => unix.as_fd(),
+        }
+    }
+}
+
+/// The server's words, without what could fill a log.
+pub(crate) fn told(error: &ServerError) -> String {
+    error.to_string().chars().take(200).collect()
+}
+
+fn wait(fd: BorrowedFd<'_>, flags: PollFlags, until: Instant) -> Result<(), Failure> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(0) if left.is_zero() => return Err(Failure::Timeout),
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(Failure::Io(error.into())),
+        }
+    }
+}
+
+fn tcp(host: &str, port: u16, until: Instant) -> Result<TcpStream, Failure> {
+    let mut failure = Failure::Io(io::ErrorKind::NotFound.into());
+    for address in (host, port).to_socket_addrs()? {
+        let left = until.saturating_duration_since(Instant::now());
+        // Zero is an error to it.
+        match TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(true)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => failure = Failure::Timeout,
+            Err(error) => failure = error.into(),
+        }
+    }
+    Err(failure)
+}
+
+/// A blocking connect(2) would wait for a server that accepts nothing, without a timeout.
+fn unix(path: &Path) -> Result<UnixStream, Failure> {
+    let error = |errno: rustix::io::Errno| Failure::Io(errno.into());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(error)?;
+    let address = SocketAddrUnix::new(path).map_err(error)?;
+    rustix::net::connect(&socket, &address).map_err(error)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// How long the first reply in `bytes` is; `None` if there is more to come.
+fn reply_len(bytes: &[u8]) -> Result<Option<usize>, Failure> {
+    let Some(kind) = bytes.first() else {
+        return Ok(None);
+    };
+    // No arrays, nor what RESP3 has: those are never asked for.
+    if !matches!(kind, b'+' | b'-' | b':' | b'$') {
+        return Err(Failure::Garbage);
+    }
+    let line = bytes
+        .windows(2)
+        .take(MAX_LINE_LEN)
+        .position(|end| end == b"\r\n");
+    let Some(line) = line else {
+        return if bytes.len() > MAX_LINE_LEN {
+            Err(Failure::Garbage)
+        } else {
+            Ok(None)
+        };
+    };
+    let after = line + 2;
+    if *kind != b'$' {
+        return Ok(Some(after));
+    }
+    let digits = std::str::from_utf8(&bytes[1..line]).map_err(|_| Failure::Garbage)?;
+    let len: i64 = digits.parse().map_err(|_| Failure::Garbage)?;
+    if len == -1 {
+        return Ok(Some(after));
+    }
+    let len = usize::try_from(len).map_err(|_| Failure::Garbage)?;
+    if len > MAX_SEALED_LEN {
+        return Err(Failure::Garbage);
+    }
+    let all = after + len + 2;
+    if bytes.len() < all {
+        return Ok(None);
+    }
+    if bytes[all - 2..all] != *b"\r\n" {
+        return Err(Failure::Garbage);
+    }
+    Ok(Some(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_reply_ends_where_it_ends() {
+        for whole in [
+            &b"+OK\r\n"[..],
+            b"-ERR no\r\n",
+            b":-12\r\n",
+            b"$-1\r\n",
+            b"$0\r\n\r\n",
+            b"$4\r\n\r\n\r\n\r\n",
+        ] {
+            let twice = [whole, whole].concat();
+            assert_eq!(reply_len(&twice).unwrap(), Some(whole.len()));
+            for cut in 0..whole.len() {
+                assert_eq!(reply_len(&whole[..cut]).unwrap(), None, "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_garbage_before_it_is_read() {
+        let line = [&b"+"[..], &[b'x'; MAX_LINE_LEN]].concat();
+        for garbage in [
+            &b"*2147483647\r\n"[..],
+            b"%1\r\n",
+            b"HTTP/1.1 400\r\n",
+            b"$99999999999\r\n",
+            b"$9223372036854775808\r\n",
+            b"$-2\r\n",
+            b"$x\r\n",
+            b"$\xff\r\n",
+            b"$1\r\nabc",
+            &line,
+        ] {
+            assert!(matches!(reply_len(garbage), Err(Failure::Garbage)));
+        }
+    }
+
+    proptest! {
+        /// Whatever comes, parsing it neither panics nor asks for more memory than came.
+        #[test]
+        fn noise_is_survived(start in "[+$:*%|-]?[0-9-]{0,12}(\r\n)?", rest in prop::collection::vec(any::<u8>(), 0..60)) {
+            let bytes = [start.as_bytes(), &rest].concat();
+            if let Ok(Some(len)) = reply_len(&bytes) {
+                prop_assert!(len <= bytes.len());
+                let _ = redis::parse_redis_value(&bytes[..len]);
+            }
+        }
+    }
+}

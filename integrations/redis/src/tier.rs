@@ -1,0 +1,503 @@
+//! [`RedisTier`]: the external tier, call by call.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use redis::Value;
+use sessionwheel::{Context, ExternalTier, Fetched, Reason, SessionKey, TierSession};
+
+use crate::builder::{RedisTierBuilder, TierError};
+use crate::codec::Codec;
+use crate::contexts::ShareError;
+use crate::core::{Core, Removal};
+use crate::entry::{Entry, State};
+use crate::flights::{Answer, Joined};
+use crate::health::{Health, Tallies};
+use crate::keys::{KeyIdTaken, Keyring};
+use crate::link::Link;
+use crate::seal::{For, NotOpened, open, seal};
+
+/// So long is what was removed here not asked for, if its removal can't be sent.
+const LONGEST_REMOVAL: Duration = Duration::from_secs(24 * 3_600);
+
+/// How often it is looked whether a write that is under way has been answered.
+const LOOK: Duration = Duration::from_micros(50);
+
+/// Redis, or Valkey, as the external tier of a [`SessionCache`](sessionwheel::SessionCache).
+///
+/// A handle; clones share everything. Give one to the cache, and keep one to [share](Self::share) contexts and to
+/// look at its [health](Self::health). When the last one is dropped, what is queued is still written, within the
+/// [stop timeout](RedisTierBuilder::stop_timeout).
+///
+/// The first use starts one thread. **A process that was forked after that has no tier**: every lookup is a miss,
+/// nothing is written, and claims are as when Redis is down. Fork first.
+///
+/// # Examples
+///
+/// ```
+/// use sessionwheel::SessionCache;
+/// use sessionwheel_redis::{Codec, Keyring, RedisTier};
+///
+/// let codec = Codec::new(
+///     *b"text",
+///     |text: &String, bytes: &mut Vec<u8>| bytes.extend_from_slice(text.as_bytes()),
+///     |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok(),
+/// );
+/// // From wherever the fleet keeps its secrets.
+/// let keys = Keyring::new(1, [0x5A; 32]);
+/// let tier = RedisTier::builder("redis://127.0.0.1:6379/", keys, codec)?.build()?;
+/// let cache = SessionCache::builder().external(tier.clone()).build()?;
+/// # assert_eq!(cache.len(), 0);
+/// assert_eq!(tier.health().counters.stores, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RedisTier<V: Send + Sync + 'static>(Arc<Handle<V>>);
+
+struct Handle<V> {
+    core: Arc<Core>,
+    codec: Codec<V>,
+}
+
+impl<V: Send + Sync + 'static> RedisTier<V> {
+    /// A builder for a tier in the Redis at `address`: `redis://[[user]:password@]host[:port][/db]`, or
+    /// `unix:///path[?db=1&user=name&pass=word]`.
+    ///
+    /// Redis 6.2 or newer, for `GETDEL`.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError::Address`] if it is none. TLS is not spoken: `rediss://` is refused.
+    pub fn builder(
+        address: &str,
+        keys: Keyring,
+        codec: Codec<V>,
+    ) -> Result<RedisTierBuilder<V>, TierError> {
+        RedisTierBuilder::new(address, keys, codec)
+    }
+
+    pub(crate) fn new(core: Core, codec: Codec<V>) -> Self {
+        Self(Arc::new(Handle {
+            core: Arc::new(core),
+            codec,
+        }))
+    }
+
+    /// Shares the sessions of `context` with those of all hosts that give their context the same name.
+    ///
+    /// The sessions of a context without a name stay on this host; [`Context::DEFAULT`] has the empty
+    /// name from the start. Give a name to contexts of configurations that verify clients alike only:
+    /// a session resumes wherever the name is known.
+    ///
+    /// # Errors
+    ///
+    /// [`ShareError`] if the name is too long, or another context's, or the context has another.
+    pub fn share(&self, context: Context, name: impl AsRef<[u8]>) -> Result<(), ShareError> {
+        self.core().contexts.share(context, name.as_ref())
+    }
+
+    /// Opens from now on what `key` has sealed, too.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyIdTaken`] if there is one of this number.
+    pub fn accept(&self, id: u32, key: [u8; 32]) -> Result<(), KeyIdTaken> {
+        self.core().keys.accept(id, &key)
+    }
+
+    /// Seals from now on with the key `id`, which was accepted before; the one that sealed so far still opens for
+    /// `grace`. False, and nothing has changed, if there is no such key.
+    ///
+    /// With a grace of the longest session's lifetime nothing is lost.
+    pub fn rotate(&self, id: u32, grace: Duration) -> bool {
+        self.core().keys.rotate(id, grace)
+    }
+
+    /// Connects, logs in, tries `GETDEL` and hangs up again: for a start-up that is to fail if the address or the
+    /// password is wrong, or the server too old.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError::Server`] says what is wrong.
+    pub fn check(&self, within: Duration) -> Result<(), TierError> {
+        let until = Instant::now() + within;
+        let core = self.core();
+        let nothing = [&core.settings.prefix[..], b"check"].concat();
+        Link::connect(&core.server, until)
+            .and_then(|mut link| link.ask(redis::cmd("GETDEL").arg(nothing), until))
+            .map(drop)
+            .map_err(|failure| TierError::Server(failure.to_string()))
+    }
+
+    /// Waits until all that was queued before has been sent and answered. False if it took longer.
+    pub fn flush_writes(&self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        while !self.core().is_idle() {
+            if Instant::now() >= until {
+                return false;
+            }
+            self.core().wake();
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        true
+    }
+
+    /// How the tier is doing.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.core().health()
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.0.core
+    }
+
+    fn until(&self) -> Instant {
+        Instant::now() + self.core().settings.deadline
+    }
+
+    /// What its context is called and what it is called in Redis; nothing for what isn't shared.
+    fn names(&self, key: &SessionKey) -> Option<Names> {
+        let context = self.core().contexts.name(key.context())?;
+        let key = self.core().name(self.0.codec.stack(), &context, key);
+        Some(Names { context, key })
+    }
+
+    fn open(&self, names: &Names, key: &SessionKey, sealed: &[u8]) -> Option<TierSession<V>> {
+        let tallies = &self.core().tallies;
+        let whom = For {
+            context: &names.context,
+            key,
+        };
+        let keys = &self.core().keys;
+        match open(keys, &self.0.codec, whom, sealed, SystemTime::now()) {
+            Ok(session) => return Some(session),
+            Err(NotOpened::Foreign) => Tallies::add(&tallies.unopened),
+            Err(NotOpened::Expired) => Tallies::add(&tallies.expired),
+        }
+        None
+    }
+
+    fn fetched(&self, key: &SessionKey) -> Option<TierSession<V>> {
+        let core = self.core();
+        let tallies = &core.tallies;
+        let Some(names) = self.names(key) else {
+            Tallies::add(&tallies.not_asked);
+            return None;
+        };
+        // A child's copies of the marks are of its parent's sessions.
+        if !core.is_up() {
+            return None;
+        }
+        if let Some(mark) = core.mark(key) {
+            match mark.state() {
+                State::Queued | State::Sent => {
+                    let sealed = mark.sealed();
+                    // Emptied: it has just been answered.
+                    if !sealed.is_empty() {
+                        let session = self.open(&names, key, &sealed)?;
+                        Tallies::add(&tallies.hits_on_the_way);
+                        return Some(session);
+                    }
+                }
+                State::Unshared | State::Gone => {
+                    Tallies::add(&tallies.not_asked);
+                    return None;
+                }
+                State::Written | State::Unknown => {}
+            }
+        }
+        let settings = &core.settings;
+        if !settings.reads || settings.ours.as_ref().is_some_and(|ours| !ours(key.id())) {
+            Tallies::add(&tallies.not_asked);
+            return None;
+        }
+        let until = self.until();
+        let answer = match core
+            .flights
+            .join(key, until, || self.get(&names.key, until))
+        {
+            Joined::Led(answer) => answer,
+            Joined::Followed(Some(answer)) => {
+                Tallies::add(&tallies.shared);
+                answer
+            }
+            Joined::Followed(None) => {
+                Tallies::add(&tallies.timeouts);
+                None
+            }
+        };
+        let session = self.open(&names, key, &answer?)?;
+        Tallies::add(&tallies.hits);
+        Some(session)
+    }
+
+    fn get(&self, name: &[u8], until: Instant) -> Answer {
+        let asked = self.core().ask(redis::cmd("GET").arg(name), until);
+        match asked {
+            Ok(Value::BulkString(sealed)) => Some(sealed.into()),
+            Ok(_) => {
+                Tallies::add(&self.core().tallies.misses);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Whether a session that lies in Redis, if it lies anywhere else, is ours to use.
+    fn decide(&self, names: &Names, key: &SessionKey, until: Instant) -> bool {
+        let core = self.core();
+        let tallies = &core.tallies;
+        match core.ask(redis::cmd("GETDEL").arg(&*names.key), until) {
+            // Only what was stored for this id is worth it.
+            Ok(Value::BulkString(sealed)) => {
+                let ours = self.open(names, key, &sealed).is_some();
+                Tallies::add(if ours {
+                    &tallies.claimed
+                } else {
+                    &tallies.lost
+                });
+                ours
+            }
+            Ok(_) => {
+                Tallies::add(&tallies.lost);
+                false
+            }
+            Err(_) => self.undecided(),
+        }
+    }
+
+    fn undecided(&self) -> bool {
+        Tallies::add(&self.core().tallies.undecided);
+        self.core().settings.local_when_down
+    }
+
+    /// Here it has expired, by its time or by the word of who flushed.
+    fn expired(&self, key: SessionKey, name: Box<[u8]>, mark: Option<Arc<Entry>>) {
+        let core = self.core();
+        if let Some(mark) = &mark
+            && mark.step(State::Queued, State::Gone)
+        {
+            Tallies::add(&core.tallies.cancelled_writes);
+        }
+        core.enqueue_expired(Removal { key, name, mark });
+    }
+
+    /// What the mark alone decides about a claim.
+    fn claim_by_mark(&self, mark: &Arc<Entry>, until: Instant) -> Claim {
+        let core = self.core();
+        loop {
+            match mark.state() {
+                State::Queued => {
+                    if mark.step(State::Queued, State::Gone) {
+                        Tallies::add(&core.tallies.cancelled_writes);
+                        // There may be an older one of the same id.
+                        core.enqueue_removal(removal_of(mark));
+                        return Claim::Won;
+                    }
+                }
+                State::Unshared => {
+                    if mark.step(State::Unshared, State::Gone) {
+                        core.settle(mark);
+                        return Claim::Won;
+                    }
+                }
+                State::Sent => {
+                    if Instant::now() >= until {
+                        return Claim::Late;
+                    }
+                    std::thread::sleep(LOOK);
+                }
+                State::Gone => return Claim::Lost,
+                State::Written | State::Unknown => return Claim::Ask,
+            }
+        }
+    }
+}
+
+/// What two hosts call the same.
+struct Names {
+    context: Arc<[u8]>,
+    /// In Redis.
+    key: Box<[u8]>,
+}
+
+enum Claim {
+    Won,
+    Lost,
+    /// Its write was not answered within the deadline.
+    Late,
+    Ask,
+}
+
+fn removal_of(mark: &Arc<Entry>) -> Removal {
+    Removal {
+        key: mark.key,
+        name: mark.name.clone(),
+        mark: Some(mark.clone()),
+    }
+}
+
+impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
+    /// Seals the session and queues it. Waits for nothing.
+    fn store(&self, session: TierSession<&V>) {
+        let core = self.core();
+        let key = session.key;
+        let Some(names) = self.names(&key) else {
+            return;
+        };
+        if !core.is_up() {
+            return;
+        }
+        Tallies::add(&core.tallies.stores);
+        let until = core.now().saturating_add(session.remaining);
+        let whom = For {
+            context: &names.context,
+            key: &key,
+        };
+        match seal(&core.keys, &self.0.codec, whom, &session, SystemTime::now()) {
+            Ok(sealed) => {
+                let entry = Entry::new(key, names.key, sealed, until, State::Queued);
+                core.enqueue(Arc::new(entry));
+            }
+            Err(_) => {
+                Tallies::add(&core.tallies.unsealed);
+                let entry = Entry::new(key, names.key, Vec::new(), until, State::Unshared);
+                core.put_mark(&Arc::new(entry));
+            }
+        }
+    }
+
+    /// Asks Redis, for the deadline at most.
+    fn fetch(&self, key: &SessionKey) -> Fetched<V> {
+        self.fetched(key).map_or(Fetched::Miss, Fetched::Hit)
+    }
+
+    /// Asks Redis who may use it, for the deadline at most.
+    fn claim(&self, key: &SessionKey) -> bool {
+        let Some(names) = self.names(key) else {
+            return true;
+        };
+        let core = self.core();
+        if !core.is_up() {
+            return self.undecided();
+        }
+        let until = self.until();
+        let mark = core.mark(key);
+        match mark.map_or(Claim::Ask, |mark| self.claim_by_mark(&mark, until)) {
+            Claim::Won => {
+                Tallies::add(&core.tallies.claimed_here);
+                true
+            }
+            Claim::Lost => {
+                Tallies::add(&core.tallies.lost);
+                false
+            }
+            Claim::Late => {
+                Tallies::add(&core.tallies.timeouts);
+                self.undecided()
+            }
+            Claim::Ask => self.decide(&names, key, until),
+        }
+    }
+
+    /// Queues the removal, unless the session only had to make room here. Waits for nothing.
+    fn remove(&self, key: &SessionKey, reason: Reason) {
+        let core = self.core();
+        let Some(names) = self.names(key) else {
+            return;
+        };
+        if !core.is_up() {
+            return;
+        }
+        if matches!(reason, Reason::Evicted | Reason::Expired) {
+            let mark = core.mark(key);
+            if let Some(mark) = &mark
+                && mark.state() == State::Unshared
+            {
+                // It was nowhere else.
+                core.settle(mark);
+            } else if reason == Reason::Expired {
+                self.expired(*key, names.key, mark);
+            }
+            return;
+        }
+        let until = core.now().saturating_add(LONGEST_REMOVAL);
+        let gone = Arc::new(Entry::new(*key, names.key, Vec::new(), until, State::Gone));
+        core.put_mark(&gone);
+        core.enqueue_removal(removal_of(&gone));
+    }
+}
+
+impl<V> Drop for Handle<V> {
+    fn drop(&mut self) {
+        let Some(started) = self.core.started.get() else {
+            return;
+        };
+        if !started.is_ours() {
+            return;
+        }
+        let by = Instant::now() + self.core.settings.stop_timeout;
+        // Nobody else sets it.
+        let _ = self.core.stop_by.set(by);
+        self.core.wake();
+        // It is closed, never sent to.
+        let _ = started.ended.recv_deadline(by);
+        self.core.drop_links();
+    }
+}
+
+impl<V: Send + Sync + 'static> Clone for RedisTier<V> {
+    /// Another handle of the same tier.
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<V: Send + Sync + 'static> fmt::Debug for RedisTier<V> {
+    /// Shows no address: it has the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTier")
+            .field("codec", &self.0.codec)
+            .field("health", &self.health())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Started;
+    use sessionwheel::{SessionCache, SessionId, SessionOptions};
+
+    #[test]
+    fn a_child_of_a_process_that_has_used_it_has_no_tier() {
+        let codec = Codec::new(*b"unit", |(): &(), _| (), |_| Some(()));
+        let nowhere = "unix:///nonexistent/sessionwheel";
+        let tier = RedisTier::builder(nowhere, Keyring::new(1, [1; 32]), codec);
+        let tier = tier.unwrap().build().unwrap();
+        let cache = SessionCache::builder()
+            .external(tier.clone())
+            .build()
+            .unwrap();
+        // What a child finds in its memory: somebody else's thread, and his sessions.
+        let parent = Started::by(std::process::id().wrapping_add(1));
+        assert!(tier.core().started.set(parent).is_ok());
+        let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+        let names = tier.names(&key).unwrap();
+        let never = sessionwheel::Timestamp::NEVER;
+        let entry = Entry::new(key, names.key, Vec::new(), never, State::Queued);
+        tier.core().put_mark(&Arc::new(entry));
+
+        let once = SessionOptions::default().single_use(true);
+        cache.server().established(key, (), once).unwrap();
+        assert!(cache.server().resume(&key).hit().is_none());
+        assert!(cache.server().resume(&key).hit().is_none());
+        cache.remove(&key);
+        let counters = tier.health().counters;
+        assert_eq!((counters.undecided, counters.stores), (1, 0));
+        assert_eq!((counters.claimed_here, counters.forked), (0, 4));
+        // And nobody waits for a thread that isn't there.
+        drop((cache, tier));
+    }
+}

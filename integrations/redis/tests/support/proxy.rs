@@ -1,0 +1,156 @@
+//! What stands between a host and its server, and is no friend of either.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::server::Server;
+
+/// Relays TCP to a server's socket. It cuts or holds what the server answers, when told to.
+pub struct Proxy {
+    port: u16,
+    orders: Arc<Orders>,
+}
+
+#[derive(Default)]
+struct Orders {
+    /// So many answers more are cut in half, and their connections with them.
+    cuts: AtomicU32,
+    /// Answers wait here as long as it is true.
+    held: Mutex<bool>,
+    released: Condvar,
+    ended: AtomicBool,
+}
+
+impl Proxy {
+    pub fn new(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let orders = Arc::new(Orders::default());
+        let (socket, told) = (server.socket(), orders.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                if told.ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let Ok(client) = client else { continue };
+                let Ok(server) = UnixStream::connect(&socket) else {
+                    continue;
+                };
+                let (mut up, mut down) = (client.try_clone().expect("a handle"), client);
+                let mut to_server = server.try_clone().expect("a handle");
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut up, &mut to_server);
+                    let _ = to_server.shutdown(Shutdown::Both);
+                });
+                let (told, mut server) = (told.clone(), server);
+                std::thread::spawn(move || told.relay(&mut server, &mut down));
+            }
+        });
+        Self { port, orders }
+    }
+
+    pub fn address(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    pub fn cut(&self, answers: u32) {
+        self.orders.cuts.store(answers, Ordering::Relaxed);
+    }
+
+    pub fn cuts_left(&self) -> u32 {
+        self.orders.cuts.load(Ordering::Relaxed)
+    }
+
+    pub fn hold(&self, hold: bool) {
+        *self.orders.held.lock().unwrap() = hold;
+        self.orders.released.notify_all();
+    }
+}
+
+impl Orders {
+    fn relay(&self, server: &mut UnixStream, client: &mut TcpStream) {
+        let mut chunk = [0; 4_096];
+        while let Ok(read @ 1..) = server.read(&mut chunk) {
+            let mut held = self.held.lock().unwrap();
+            while *held && !self.ended.load(Ordering::Relaxed) {
+                held = self.released.wait(held).unwrap();
+            }
+            drop(held);
+            let one_less = |cuts: u32| cuts.checked_sub(1);
+            let cut = self
+                .cuts
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+            if cut.is_ok() {
+                let _ = client.write_all(&chunk[..read / 2]);
+                break;
+            }
+            if client.write_all(&chunk[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = server.shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.orders.ended.store(true, Ordering::Relaxed);
+        self.hold(false);
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+/// Who says it is a Redis, and answers every lookup and claim with what `answer` makes of the command.
+pub struct Liar {
+    port: u16,
+    ended: Arc<AtomicBool>,
+}
+
+impl Liar {
+    pub fn new(answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let ended = Arc::new(AtomicBool::new(false));
+        let (end, answer) = (ended.clone(), Arc::new(answer));
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                if end.load(Ordering::Relaxed) {
+                    return;
+                }
+                let Ok(mut client) = client else { continue };
+                let answer = answer.clone();
+                std::thread::spawn(move || {
+                    let mut chunk = [0; 65_536];
+                    while let Ok(read @ 1..) = client.read(&mut chunk) {
+                        let command = &chunk[..read];
+                        let is = |name: &[u8]| command.windows(name.len()).any(|w| w == name);
+                        let reply = if is(b"PING") {
+                            b"+PONG\r\n".to_vec()
+                        } else {
+                            answer(command)
+                        };
+                        if client.write_all(&reply).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, ended }
+    }
+
+    pub fn address(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
