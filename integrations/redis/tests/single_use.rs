@@ -1,0 +1,160 @@
+//! A session for a single use, wanted everywhere at once.
+
+mod support;
+
+use std::sync::Barrier;
+use std::time::Duration;
+
+use redis::Commands;
+use support::server::Server;
+use support::*;
+
+const ROUNDS: u32 = 1_000;
+
+#[test]
+fn of_two_hosts_one_wins() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier_a) = host(builder(&server.address()));
+    let (b, tier_b) = host(builder(&server.address()));
+    let start = Barrier::new(2);
+    let mut wins = [0; 2];
+    for n in 0..ROUNDS {
+        establish_once(&a, n);
+        // Half of the races while the write may still be on its way.
+        if n % 2 == 0 {
+            written(&tier_a);
+        }
+        let run = |cache: &Cache| {
+            start.wait();
+            resumes(cache, n)
+        };
+        let won = std::thread::scope(|scope| {
+            let other = scope.spawn(|| run(&b));
+            [run(&a), other.join().unwrap()]
+        });
+        assert!(won != [true, true], "round {n}: both");
+        if n % 2 == 0 {
+            assert!(won != [false, false], "round {n}: neither");
+        }
+        assert!(!resumes(&a, n) && !resumes(&b, n), "round {n}: again");
+        wins[0] += u32::from(won[0]);
+        wins[1] += u32::from(won[1]);
+    }
+    written(&tier_a);
+    assert!(server.keys().is_empty(), "what nobody can use");
+    let [at_a, at_b] = wins;
+    show(&format!(
+        "ci: {ROUNDS} races: {at_a} won here, {at_b} there, 0 by both"
+    ));
+    assert!(at_a + at_b >= ROUNDS / 2);
+    let all = tier_a.health().counters;
+    assert_eq!(all.undecided + tier_b.health().counters.undecided, 0);
+}
+
+#[test]
+fn of_many_threads_on_many_hosts_one_wins() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let hosts: Vec<_> = (0..3).map(|_| host(builder(&server.address()))).collect();
+    for n in 0..50 {
+        establish_once(&hosts[0].0, n);
+        written(&hosts[0].1);
+        let start = Barrier::new(6);
+        let won = std::thread::scope(|scope| {
+            let threads = hosts.iter().cycle().take(6).map(|(cache, _)| {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    u32::from(resumes(cache, n))
+                })
+            });
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|t| t.join().unwrap()).sum::<u32>()
+        });
+        assert_eq!(won, 1, "round {n}");
+    }
+}
+
+#[test]
+fn what_was_used_before_it_was_written_is_never_written() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier) = host(builder(&server.address()));
+    server.signal("-STOP");
+    (0..50).for_each(|n| establish_once(&a, n));
+    // Connecting is under way or has failed; nothing was sent.
+    assert!((0..50).all(|n| resumes(&a, n)));
+    server.signal("-CONT");
+    written(&tier);
+    assert!(server.keys().is_empty());
+    let counters = tier.health().counters;
+    assert_eq!((counters.claimed_here, counters.written), (50, 0));
+}
+
+#[test]
+fn what_was_dropped_from_the_queue_is_used_here_and_once() {
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
+    server.kill();
+    let (a, tier) = host(
+        builder(&server.address())
+            .queue(10)
+            .deadline(Duration::from_millis(2)),
+    );
+    (0..100).for_each(|n| establish_once(&a, n));
+    let counters = tier.health().counters;
+    assert_eq!((counters.stores, counters.dropped_writes), (100, 90));
+    assert_eq!(tier.health().queued_writes, 10);
+    for n in 0..100 {
+        assert!(resumes(&a, n), "{n}");
+        assert!(!resumes(&a, n), "{n}");
+    }
+    assert_eq!(tier.health().counters.claimed_here, 100);
+    assert!(server.launch());
+    written(&tier);
+    assert!(server.keys().is_empty());
+}
+
+#[test]
+fn when_redis_is_down_it_is_a_miss_unless_asked_otherwise() {
+    for local in [false, true] {
+        let Some(mut server) = Server::start(&[]) else {
+            return;
+        };
+        let (a, tier) = host(
+            builder(&server.address())
+                .local_when_down(local)
+                .deadline(Duration::from_millis(20)),
+        );
+        (0..20).for_each(|n| establish_once(&a, n));
+        written(&tier);
+        server.kill();
+        let resumed = (0..20).filter(|n| resumes(&a, *n)).count();
+        assert_eq!(resumed, if local { 20 } else { 0 });
+        assert!((0..20).all(|n| !resumes(&a, n)));
+        assert_eq!(tier.health().counters.undecided, 20);
+    }
+}
+
+#[test]
+fn somebody_else_s_bytes_claim_nothing() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier) = host(builder(&server.address()));
+    establish_once(&a, 1);
+    establish_once(&a, 2);
+    written(&tier);
+    let names = server.keys();
+    let mut connection = server.connection();
+    let other: Vec<u8> = connection.get(&names[1]).unwrap();
+    let () = connection.set(&names[0], other).unwrap();
+    assert!(!resumes(&a, 1), "what lies there is of another id");
+    assert!(resumes(&a, 2));
+    assert_eq!(tier.health().counters.unopened, 1);
+}
