@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# rustls, quinn and OpenSSL, and other people's clients (openssl s_client, Python, gnutls-cli, curl, HAProxy, nginx).
+# rustls, quinn and OpenSSL, with other people's clients (openssl s_client, Python, gnutls-cli, curl, HAProxy, nginx); Redis.
 #   CI_REPLAYS    rounds of each kind in which early data is replayed (100)
 #   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build
 source "$(dirname "$0")/lib.sh"
@@ -31,10 +31,18 @@ openssl_integration() {
     cargo test --package handshake-storm --features openssl --test command_line
     echo "ci: with libssl $(pkg-config --modversion openssl)"
 }
-export -f integrations replays aws_lc_rs openssl_integration
+
+# Its tests without a server print SKIPPED and pass.
+redis() {
+    has redis-server || skip "there is no redis-server"
+    redis-server --version
+    cargo test --package sessionwheel-redis
+}
+export -f integrations replays aws_lc_rs openssl_integration redis
 
 SUMMARY+='|^replays |^visit |^handshakes by |^[A-Za-z_0-9.-]+, TLSv1|^neither, one|^[0-9]+ children'
 stage "integrations: rustls, openssl, Python" integrations
 stage "integrations: quinn, early data replayed" replays
 [[ ${CI_PROVIDERS:-ring} == ring ]] || stage "integrations: rustls with aws-lc-rs" aws_lc_rs
 stage "integrations: OpenSSL and six programs" openssl_integration
+stage "integrations: Redis" redis

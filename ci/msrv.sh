@@ -3,7 +3,7 @@
 source "$(dirname "$0")/lib.sh"
 
 oldest() {
-    local version
+    local version redis
     version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
     toolchain "$version.0"
     export CARGO_TARGET_DIR=$TARGET/msrv
@@ -16,6 +16,12 @@ oldest() {
     cargo "+$version.0" check --package sessionwheel --no-default-features
     cargo "+$version.0" check --package sessionwheel --all-features
     echo "ci: builds with $(rustc "+$version.0" --version)"
+
+    # The crate redis asks for a newer one.
+    redis=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' integrations/redis/Cargo.toml)
+    toolchain "$redis.0"
+    cargo "+$redis.0" check --package sessionwheel-redis
+    echo "ci: sessionwheel-redis builds with $(rustc "+$redis.0" --version)"
 }
 export -f oldest
 

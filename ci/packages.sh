@@ -17,6 +17,7 @@ packages() {
     PATH+=:/usr/sbin
     has haproxy || wanted+=(haproxy)
     has nginx || wanted+=(nginx-light)
+    has redis-server || wanted+=(redis-server)
     has shellcheck || wanted+=(shellcheck)
     [[ ${#wanted[@]} -gt 0 ]] || {
         echo "ci: nothing is missing"

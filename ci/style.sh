@@ -40,7 +40,7 @@ clippy_loom() {
 
 documentation() {
     local features=sessionwheel/metrics,sessionwheel/tracing
-    local packages=(--package sessionwheel --package sessionwheel-rustls)
+    local packages=(--package sessionwheel --package sessionwheel-rustls --package sessionwheel-redis)
     if has pkg-config && pkg-config --exists openssl; then
         packages+=(--package sessionwheel-openssl)
         features+=,sessionwheel-openssl/openssl
