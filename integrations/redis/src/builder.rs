@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) breaker: (u32, Duration),
     pub(crate) local_when_down: bool,
     pub(crate) reads: bool,
+    pub(crate) pending: Option<Duration>,
     pub(crate) ours: Option<Ours>,
     pub(crate) prefix: Box<[u8]>,
 }
@@ -95,6 +96,7 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
                 breaker: (5, Duration::from_secs(1)),
                 local_when_down: false,
                 reads: true,
+                pending: None,
                 ours: None,
                 prefix: Box::from(*b"sw:"),
             },
@@ -165,6 +167,17 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     /// removes, and asks who may use a session for a single use.
     pub fn reads(mut self, reads: bool) -> Self {
         self.settings.reads = reads;
+        self
+    }
+
+    /// Whether lookups answer [`Pending`](sessionwheel::Resumed::Pending) while Redis is asked, for `patience` at most
+    /// and at most a second: no, if not set; they wait then.
+    ///
+    /// For stacks that can suspend a handshake without blocking a thread: `OpenSSL` by a retry in its
+    /// client-hello callback, `BoringSSL` by a pending session. Those ask again, and the answer is there. Claims wait, for
+    /// the [deadline](Self::deadline), with it or without.
+    pub fn pending(mut self, patience: Duration) -> Self {
+        self.settings.pending = Some(patience);
         self
     }
 

@@ -26,6 +26,7 @@ use crate::flights::Flights;
 use crate::health::{Health, Histogram, Tallies};
 use crate::keys::Keys;
 use crate::link::{Failure, Link, told};
+use crate::questions::{KEPT, Question};
 
 /// Sent together at most.
 pub(crate) const BATCH: usize = 128;
@@ -53,6 +54,9 @@ pub(crate) struct Core {
     pub(crate) writes: ArrayQueue<Arc<Entry>>,
     pub(crate) removals: ArrayQueue<Removal>,
     pub(crate) marks: ExpiringMap<SessionKey, Arc<Entry>>,
+    /// Questions that nobody waits for: to be asked, and asked.
+    pub(crate) questions: ArrayQueue<Arc<Question>>,
+    asked: ExpiringMap<SessionKey, Arc<Question>>,
     clock: Clock,
     /// Links that nobody uses.
     ready: (Sender<Link>, Receiver<Link>),
@@ -86,6 +90,10 @@ impl Core {
             .maximum(Some(settings.marks))
             .now(clock.now())
             .build()?;
+        let asked = ExpiringMap::builder()
+            .maximum(Some(settings.queue))
+            .now(clock.now())
+            .build()?;
         Ok(Self {
             server,
             keys,
@@ -96,6 +104,8 @@ impl Core {
             latency: Histogram::default(),
             writes: ArrayQueue::new(settings.queue),
             removals: ArrayQueue::new(settings.queue),
+            questions: ArrayQueue::new(settings.queue),
+            asked,
             marks,
             clock,
             ready: crossbeam_channel::bounded(settings.connections),
@@ -216,7 +226,60 @@ impl Core {
         }
     }
 
-    // What is asked.
+    // What is asked, and not waited for.
+
+    /// What is being asked about this session, or was a moment ago.
+    pub(crate) fn asked(&self, key: &SessionKey) -> Option<Arc<Question>> {
+        self.asked.get_cloned(key, self.now())
+    }
+
+    /// The same; if it is nothing, it is asked now. `None` if nobody is asked now.
+    pub(crate) fn question(&self, key: &SessionKey, name: &[u8]) -> Option<Arc<Question>> {
+        if let Some(asked) = self.asked(key) {
+            return Some(asked);
+        }
+        if self.breaker.is_open() {
+            Tallies::add(&self.tallies.skipped);
+            return None;
+        }
+        let question = Arc::new(Question::new(name.into()));
+        let now = self.now();
+        let until = now.saturating_add(KEPT);
+        let put = self.asked.insert(*key, question.clone(), until, now);
+        if put.is_err() {
+            Tallies::add(&self.tallies.starved);
+            return None;
+        }
+        if let Some(oldest) = self.questions.force_push(question.clone()) {
+            Tallies::add(&self.tallies.starved);
+            oldest.answer(None);
+        }
+        self.wake();
+        Some(question)
+    }
+
+    /// Whoever asks for this session asks anew.
+    pub(crate) fn forget_question(&self, key: &SessionKey) {
+        self.asked.remove(key);
+    }
+
+    /// Nobody can be asked.
+    pub(crate) fn give_up_questions(&self) {
+        while let Some(question) = self.questions.pop() {
+            Tallies::add(&self.tallies.errors);
+            question.answer(None);
+        }
+    }
+
+    /// Throws out what says nothing any more.
+    pub(crate) fn tidy(&self) {
+        let now = self.now();
+        self.marks.flush(now);
+        self.asked.flush(now);
+        self.keys.forget();
+    }
+
+    // What is asked, and waited for.
 
     /// Asks one question. Every failure is counted.
     pub(crate) fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {

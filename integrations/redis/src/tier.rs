@@ -16,6 +16,7 @@ use crate::flights::{Answer, Joined};
 use crate::health::{Health, Tallies};
 use crate::keys::{KeyIdTaken, Keyring};
 use crate::link::Link;
+use crate::questions::Prefetch;
 use crate::seal::{For, NotOpened, open, seal};
 
 /// So long is what was removed here not asked for, if its removal can't be sent.
@@ -129,6 +130,33 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
             .map_err(|failure| TierError::Server(failure.to_string()))
     }
 
+    /// Asks Redis for the session under `key` and waits for nothing: its lookup within the next second finds
+    /// the answer here.
+    ///
+    /// For servers that see a client's offer before the handshake needs it: a rustls server that peeks at the
+    /// `ClientHello`, on an async runtime.
+    ///
+    /// ```
+    /// # use sessionwheel_redis::RedisTier;
+    /// use sessionwheel::SessionKey;
+    ///
+    /// async fn before_the_handshake(tier: &RedisTier<String>, offered: &[SessionKey]) {
+    ///     let asked: Vec<_> = offered.iter().map(|key| tier.prefetch(key)).collect();
+    ///     for answer in asked {
+    ///         answer.await;
+    ///     }
+    /// }
+    /// ```
+    pub fn prefetch(&self, key: &SessionKey) -> Prefetch {
+        let core = self.core();
+        let names = self.names(key).filter(|_| core.is_up());
+        let asked = names.and_then(|names| {
+            let unknown = self.here(&names, key).is_none();
+            unknown.then(|| core.question(key, &names.key)).flatten()
+        });
+        Prefetch(asked)
+    }
+
     /// Waits until all that was queued before has been sent and answered. False if it took longer.
     pub fn flush_writes(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
@@ -178,58 +206,79 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
         None
     }
 
-    fn fetched(&self, key: &SessionKey) -> Option<TierSession<V>> {
+    /// What is known here; `None` if Redis has to be asked.
+    fn here(&self, names: &Names, key: &SessionKey) -> Option<Fetched<V>> {
         let core = self.core();
-        let tallies = &core.tallies;
-        let Some(names) = self.names(key) else {
-            Tallies::add(&tallies.not_asked);
-            return None;
-        };
-        // A child's copies of the marks are of its parent's sessions.
-        if !core.is_up() {
-            return None;
-        }
         if let Some(mark) = core.mark(key) {
             match mark.state() {
                 State::Queued | State::Sent => {
                     let sealed = mark.sealed();
                     // Emptied: it has just been answered.
                     if !sealed.is_empty() {
-                        let session = self.open(&names, key, &sealed)?;
-                        Tallies::add(&tallies.hits_on_the_way);
-                        return Some(session);
+                        let session = self.open(names, key, &sealed);
+                        if session.is_some() {
+                            Tallies::add(&core.tallies.hits_on_the_way);
+                        }
+                        return Some(session.map_or(Fetched::Miss, Fetched::Hit));
                     }
                 }
                 State::Unshared | State::Gone => {
-                    Tallies::add(&tallies.not_asked);
-                    return None;
+                    Tallies::add(&core.tallies.not_asked);
+                    return Some(Fetched::Miss);
                 }
                 State::Written | State::Unknown => {}
             }
         }
         let settings = &core.settings;
         if !settings.reads || settings.ours.as_ref().is_some_and(|ours| !ours(key.id())) {
-            Tallies::add(&tallies.not_asked);
-            return None;
+            Tallies::add(&core.tallies.not_asked);
+            return Some(Fetched::Miss);
         }
+        None
+    }
+
+    /// What Redis has said or says, for who waits or doesn't; `None`: not yet.
+    fn there(&self, names: &Names, key: &SessionKey) -> Option<Answer> {
+        let core = self.core();
+        let patience = core.settings.pending;
+        let question = match patience {
+            Some(_) => core.question(key, &names.key),
+            // It may have been asked before.
+            None => core.asked(key),
+        };
+        if let Some(question) = question {
+            if let Some(answer) = question.answered() {
+                core.forget_question(key);
+                return Some(answer);
+            }
+            if let Some(patience) = patience {
+                if question.asked.elapsed() < patience {
+                    return None;
+                }
+                Tallies::add(&core.tallies.timeouts);
+                return Some(None);
+            }
+        } else if patience.is_some() {
+            return Some(None);
+        }
+        Some(self.wait(names, key))
+    }
+
+    fn wait(&self, names: &Names, key: &SessionKey) -> Answer {
+        let core = self.core();
         let until = self.until();
-        let answer = match core
-            .flights
-            .join(key, until, || self.get(&names.key, until))
-        {
+        let ask = || self.get(&names.key, until);
+        match core.flights.join(key, until, ask) {
             Joined::Led(answer) => answer,
             Joined::Followed(Some(answer)) => {
-                Tallies::add(&tallies.shared);
+                Tallies::add(&core.tallies.shared);
                 answer
             }
             Joined::Followed(None) => {
-                Tallies::add(&tallies.timeouts);
+                Tallies::add(&core.tallies.timeouts);
                 None
             }
-        };
-        let session = self.open(&names, key, &answer?)?;
-        Tallies::add(&tallies.hits);
-        Some(session)
+        }
     }
 
     fn get(&self, name: &[u8], until: Instant) -> Answer {
@@ -368,9 +417,30 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
         }
     }
 
-    /// Asks Redis, for the deadline at most.
+    /// Asks Redis, for the deadline at most; or says that it is being asked.
     fn fetch(&self, key: &SessionKey) -> Fetched<V> {
-        self.fetched(key).map_or(Fetched::Miss, Fetched::Hit)
+        let core = self.core();
+        let Some(names) = self.names(key) else {
+            Tallies::add(&core.tallies.not_asked);
+            return Fetched::Miss;
+        };
+        // A child's copies of the marks are of its parent's sessions.
+        if !core.is_up() {
+            return Fetched::Miss;
+        }
+        if let Some(fetched) = self.here(&names, key) {
+            return fetched;
+        }
+        let Some(answer) = self.there(&names, key) else {
+            return Fetched::Pending;
+        };
+        match answer.and_then(|sealed| self.open(&names, key, &sealed)) {
+            Some(session) => {
+                Tallies::add(&core.tallies.hits);
+                Fetched::Hit(session)
+            }
+            None => Fetched::Miss,
+        }
     }
 
     /// Asks Redis who may use it, for the deadline at most.

@@ -3,7 +3,7 @@
 //! # Ground rules
 //!
 //! - It alone connects, so that no handshake waits for that, and it alone takes from the queues.
-//! - Within a batch removals go first, then sessions: what was stored after a removal survives it. What
+//! - Within a batch removals go first, then sessions, then questions: what was stored after a removal survives it. What
 //!   was removed after it was stored is either not sent any more, or was sent in an earlier batch.
 //! - It never waits longer than a timeout, and not beyond the time at which it has to end.
 
@@ -20,6 +20,7 @@ use crate::core::{BATCH, Core, Removal};
 use crate::entry::{Entry, State};
 use crate::health::Tallies;
 use crate::link::{Failure, Link, told};
+use crate::questions::Question;
 
 /// Between two flushes of the marks.
 const TIDY: Duration = Duration::from_millis(250);
@@ -42,6 +43,7 @@ pub(crate) fn run(core: &Arc<Core>, _end: Sender<()>) {
         if let Some(by) = core.stop_by.get()
             && (core.is_idle() || Instant::now() >= *by)
         {
+            core.give_up_questions();
             return;
         }
         if !busy {
@@ -91,6 +93,7 @@ impl Backoff {
 enum Sent {
     Removal(Removal),
     Entry(Arc<Entry>),
+    Question(Arc<Question>),
 }
 
 impl Worker<'_> {
@@ -99,11 +102,10 @@ impl Worker<'_> {
         let now = Instant::now();
         if now >= self.tidy_at {
             self.tidy_at = now + TIDY;
-            self.core.marks.flush(self.core.now());
-            self.core.keys.forget();
+            self.core.tidy();
         }
         self.keep_links(now);
-        self.write()
+        self.exchange()
     }
 
     /// How long there is nothing to do unless somebody says so.
@@ -176,10 +178,16 @@ impl Worker<'_> {
         self.core.stop_by.get().map_or(until, |by| until.min(*by))
     }
 
-    /// Writes one batch. True if it did.
-    fn write(&mut self) -> bool {
+    /// Sends one batch, and takes its answers. True if it did.
+    fn exchange(&mut self) -> bool {
         let core = self.core;
-        if (core.writes.is_empty() && core.removals.is_empty()) || !self.writing.is_over() {
+        let nothing =
+            core.writes.is_empty() && core.removals.is_empty() && core.questions.is_empty();
+        if nothing {
+            return false;
+        }
+        if !self.writing.is_over() {
+            core.give_up_questions();
             return false;
         }
         if self.writer.as_ref().is_some_and(|link| !link.is_quiet()) {
@@ -189,6 +197,9 @@ impl Worker<'_> {
         let Some(mut link) = self.writer.take() else {
             if self.connecting.is_over() {
                 self.writer = self.connect().ok();
+            }
+            if self.writer.is_none() {
+                core.give_up_questions();
             }
             return self.writer.is_some();
         };
@@ -250,6 +261,15 @@ impl Worker<'_> {
             });
             sent.push(Sent::Entry(entry));
         }
+        for _ in 0..BATCH {
+            let Some(question) = core.questions.pop() else {
+                break;
+            };
+            redis::cmd("GET")
+                .arg(&*question.name)
+                .write_packed_command(&mut bytes);
+            sent.push(Sent::Question(question));
+        }
         (bytes, sent)
     }
 }
@@ -301,6 +321,26 @@ fn exchange(
                 if core.removals.push(removal).is_err() {
                     Tallies::add(&core.tallies.dropped_removals);
                 }
+            }
+            (Sent::Question(question), reply) => {
+                let answer = match reply {
+                    Ok(Value::BulkString(sealed)) => Some(sealed.into()),
+                    Ok(Value::Nil) => {
+                        Tallies::add(&core.tallies.misses);
+                        None
+                    }
+                    Ok(Value::ServerError(error)) => {
+                        Tallies::add(&core.tallies.errors);
+                        core.note(&told(&error));
+                        None
+                    }
+                    reply => {
+                        Tallies::add(&core.tallies.errors);
+                        keep_failure(&mut done, reply);
+                        None
+                    }
+                };
+                question.answer(answer);
             }
             (Sent::Entry(entry), Ok(Value::Okay)) => {
                 Tallies::add(&core.tallies.written);

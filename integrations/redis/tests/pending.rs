@@ -1,0 +1,136 @@
+//! Lookups that no thread waits for.
+
+mod support;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use sessionwheel::Resumed;
+use support::server::Server;
+use support::*;
+
+/// Asks until there is an answer; how often there was none.
+fn ask(cache: &Cache, n: u32) -> (Option<Vec<u8>>, u64) {
+    let mut pending = 0;
+    let mut answer = None;
+    eventually("an answer", || match cache.server().resume(&key(n)) {
+        Resumed::Pending => {
+            pending += 1;
+            false
+        }
+        Resumed::Hit(value) => {
+            answer = Some(value);
+            true
+        }
+        Resumed::Miss => true,
+    });
+    (answer, pending)
+}
+
+#[test]
+fn who_can_come_back_does_not_wait() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier_a) = host(builder(&server.address()));
+    (0..100).for_each(|n| establish(&a, n));
+    (100..110).for_each(|n| establish_once(&a, n));
+    written(&tier_a);
+    let patient = builder(&server.address()).pending(Duration::from_secs(1));
+    let (b, tier) = host(patient);
+    let mut pending = 0;
+    for n in 0..120 {
+        let (answer, asked_again) = ask(&b, n);
+        assert_eq!(answer, (n < 110).then(|| value(n)), "{n}");
+        pending += asked_again;
+    }
+    assert!((100..110).all(|n| !resumes(&a, n)));
+    assert!(pending > 0, "nobody was told to come back");
+    assert_eq!(b.counters().pending, pending);
+    let counters = tier.health().counters;
+    assert_eq!((counters.hits, counters.misses), (110, 10));
+    assert_eq!(counters.timeouts, 0);
+}
+
+#[test]
+fn patience_ends() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let patient = builder(&server.address()).pending(Duration::from_millis(20));
+    let (b, tier) = host(
+        patient
+            .timeouts(PATIENCE, PATIENCE)
+            .stop_timeout(Duration::ZERO),
+    );
+    assert_eq!(ask(&b, 1).0, None);
+    server.signal("-STOP");
+    for n in 10..20 {
+        assert_eq!(ask(&b, n).0, None);
+    }
+    assert_eq!(tier.health().counters.timeouts, 10);
+    server.signal("-CONT");
+}
+
+#[test]
+fn with_nobody_to_ask_every_question_ends() {
+    let nowhere = builder("unix:///nonexistent/sessionwheel");
+    let (b, tier) = host(nowhere.pending(Duration::from_secs(1)).queue(10));
+    let prefetches: Vec<_> = (0..100).map(|n| tier.prefetch(&key(n))).collect();
+    assert!(prefetches.iter().all(|prefetch| prefetch.wait(PATIENCE)));
+    assert!((0..100).all(|n| ask(&b, n).0.is_none()));
+    drop((b, tier));
+    assert!(prefetches.iter().all(|prefetch| prefetch.wait(PATIENCE)));
+}
+
+#[test]
+fn what_was_prefetched_is_there_when_it_is_looked_up() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier_a) = host(builder(&server.address()));
+    (0..60).for_each(|n| establish(&a, n));
+    written(&tier_a);
+    // A lookup that waited would find nobody.
+    let (b, tier) = host(builder(&server.address()).deadline(Duration::ZERO));
+    for n in 0..20 {
+        assert!(tier.prefetch(&key(n)).wait(PATIENCE));
+        assert!(resumes(&b, n));
+    }
+    for n in 20..40 {
+        block_on(tier.prefetch(&key(n)));
+        assert!(resumes(&b, n));
+    }
+    // Removed after it was asked for, it doesn't come back.
+    for n in 40..60 {
+        let prefetch = tier.prefetch(&key(n));
+        b.remove(&key(n));
+        assert!(prefetch.wait(PATIENCE));
+        written(&tier);
+        assert!(!resumes(&b, n));
+    }
+    assert_eq!(tier.health().counters.hits, 40);
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park_timeout(PATIENCE),
+        }
+    }
+}
