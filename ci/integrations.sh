@@ -2,9 +2,10 @@
 # rustls, quinn and OpenSSL, with other people's clients (openssl s_client, Python, gnutls-cli, curl, HAProxy, nginx); Redis.
 #   CI_REPLAYS    rounds of each kind in which early data is replayed (100)
 #   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build
+#   CI_SOAK       seconds of random faults that befall Redis (3; ci/full: 600)
 source "$(dirname "$0")/lib.sh"
 
-export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-100}
+export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-100} SESSIONWHEEL_SOAK=${CI_SOAK:-3}
 
 # Against release builds.
 integrations() {
@@ -37,6 +38,7 @@ redis() {
     has redis-server || skip "there is no redis-server"
     redis-server --version
     cargo test --package sessionwheel-redis
+    cargo test --package handshake-storm --features redis --test fleet
 }
 export -f integrations replays aws_lc_rs openssl_integration redis
 

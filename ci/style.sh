@@ -16,6 +16,7 @@ format() {
 clippy() {
     component clippy cargo clippy --version
     cargo clippy --workspace --all-targets -- --deny warnings
+    cargo clippy --package handshake-storm --features redis --all-targets -- --deny warnings
 }
 
 clippy_by_features() {

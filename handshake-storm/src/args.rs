@@ -53,6 +53,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "listen",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
+
+    /// Two server processes that share sessions in the Redis at this address; clients resume with one what
+    /// they have from the other
+    #[cfg(feature = "redis")]
+    #[arg(long, value_name = "ADDRESS",
+          conflicts_with_all = ["listen", "json", "sessions", "overlaps"])]
+    tier: Option<String>,
+
+    /// To be one of these processes; the other words come on standard input
+    #[cfg(feature = "redis")]
+    #[arg(long, hide = true, exclusive = true)]
+    host: bool,
 }
 
 fn counted(least: u64, most: u64) -> RangedU64ValueParser<usize> {
@@ -76,6 +88,12 @@ pub(crate) enum Job {
         address: SocketAddr,
         timeout: Duration,
     },
+    /// Two processes on one Redis.
+    #[cfg(feature = "redis")]
+    Fleet { plan: Plan, redis: String },
+    /// One of the two.
+    #[cfg(feature = "redis")]
+    Host,
 }
 
 /// The numbers of a storm.
@@ -111,6 +129,10 @@ impl Plan {
 
 impl Args {
     pub(crate) fn into_job(self) -> Job {
+        #[cfg(feature = "redis")]
+        if self.host {
+            return Job::Host;
+        }
         if let Some(address) = self.listen {
             let timeout = Duration::from_secs(self.timeout);
             return Job::Listen { address, timeout };
@@ -125,6 +147,10 @@ impl Args {
             overlaps: self.overlaps,
             clients: clients.min(self.full),
         };
+        #[cfg(feature = "redis")]
+        if let Some(redis) = self.tier {
+            return Job::Fleet { plan, redis };
+        }
         Job::Storm {
             plan,
             json: self.json,

@@ -67,9 +67,19 @@ impl Client {
 
     /// Connects, shakes hands, asks the server how the session began, and compares.
     pub(crate) fn handshake(&self, version: Version, name: usize) -> Result<Handshake> {
+        self.handshake_with(self.server, version, name)
+    }
+
+    /// The same with another server, who has the same certificate.
+    pub(crate) fn handshake_with(
+        &self,
+        server: SocketAddr,
+        version: Version,
+        name: usize,
+    ) -> Result<Handshake> {
         let end = &self.ends[version.index()];
         let name = self.names[name % self.names.len()].clone();
-        let socket = TcpStream::connect(self.server).context("connect")?;
+        let socket = TcpStream::connect(server).context("connect")?;
         let mut timed = Deadlined::new(&socket, LIMIT)?;
 
         let start = Instant::now();

@@ -6,6 +6,8 @@
 mod args;
 mod backend;
 mod client;
+#[cfg(feature = "redis")]
+mod fleet;
 mod flushes;
 mod latency;
 mod listen;
@@ -36,6 +38,10 @@ fn main() -> ExitCode {
     let done = match Args::parse().into_job() {
         Job::Storm { plan, json } => scenario::run(&plan).and_then(|report| show(&report, json)),
         Job::Listen { address, timeout } => listen::run(address, timeout).map(|()| true),
+        #[cfg(feature = "redis")]
+        Job::Fleet { plan, redis } => fleet::run(&plan, &redis),
+        #[cfg(feature = "redis")]
+        Job::Host => fleet::host::run().map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

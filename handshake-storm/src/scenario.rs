@@ -210,7 +210,7 @@ pub(crate) fn record_resumed(latency: &mut Latency, handshake: &Handshake) {
 }
 
 /// Does `work` with every client, each on a thread of its own.
-fn on_all<T: Send>(
+pub(crate) fn on_all<T: Send>(
     clients: &[Client],
     work: impl Fn(usize, &Client) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {

@@ -65,9 +65,18 @@ impl Identity {
     }
 
     /// The certificate, and the key in PKCS #8.
-    #[cfg(feature = "openssl")]
+    #[cfg(any(feature = "openssl", feature = "redis"))]
     pub(crate) fn der(&self) -> (&[u8], &[u8]) {
         (&self.chain[0], self.key.secret_der())
+    }
+
+    /// What [`der`](Self::der) gave, in another process.
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_der(certificate: Vec<u8>, key: Vec<u8>) -> Self {
+        Self {
+            chain: vec![certificate.into()],
+            key: PrivatePkcs8KeyDer::from(key).into(),
+        }
     }
 
     /// A server for both versions. It has no ticketer, so TLS 1.3 asks `store` as well.
