@@ -158,3 +158,30 @@ fn somebody_else_s_bytes_claim_nothing() {
     assert!(resumes(&a, 2));
     assert_eq!(tier.health().counters.unopened, 1);
 }
+
+#[test]
+fn a_write_that_came_late_is_not_repeated() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let patient = builder(&server.address());
+    let short = Duration::from_millis(50);
+    let (a, tier_a) = host(patient.timeouts(PATIENCE, short));
+    let (b, _tier_b) = host(builder(&server.address()));
+    establish(&a, 1);
+    written(&tier_a);
+    server.signal("-STOP");
+    establish_once(&a, 2);
+    eventually("the write times out", || {
+        tier_a.health().counters.unconfirmed_writes == 1
+    });
+    // What lies in the socket is carried out all the same.
+    server.signal("-CONT");
+    eventually("it arrives", || server.keys().len() == 2);
+    assert!(resumes(&b, 2));
+    establish(&a, 3);
+    written(&tier_a);
+    assert_eq!(server.keys().len(), 2, "the first and the third");
+    assert!(!resumes(&a, 2) && !resumes(&b, 2));
+    assert_eq!(tier_a.health().counters.lost, 1);
+}
