@@ -11,6 +11,7 @@ use sessionwheel::{BuildError, SessionId};
 use crate::codec::Codec;
 use crate::core::Core;
 use crate::keys::{Keyring, Keys};
+use crate::server::Server;
 use crate::tier::RedisTier;
 
 type Ours = Box<dyn Fn(&SessionId) -> bool + Send + Sync>;
@@ -34,7 +35,7 @@ pub(crate) struct Settings {
 /// Settings of a [`RedisTier`], from [`RedisTier::builder`].
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RedisTierBuilder<V> {
-    server: ConnectionInfo,
+    server: Server,
     keys: Keyring,
     codec: Codec<V>,
     settings: Settings,
@@ -82,7 +83,11 @@ fn parse(address: &str) -> Result<ConnectionInfo, TierError> {
 impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     pub(crate) fn new(address: &str, keys: Keyring, codec: Codec<V>) -> Result<Self, TierError> {
         Ok(Self {
-            server: parse(address)?,
+            server: Server {
+                info: parse(address)?,
+                sentinels: Vec::new(),
+                master: String::new(),
+            },
             keys,
             codec,
             settings: Settings {
@@ -102,6 +107,20 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
             },
             value: PhantomData,
         })
+    }
+
+    /// Asks these Sentinels, in this order, where the master of the name `master` is, each time that it connects.
+    /// Host and port of the tier's own address are of no matter then; user, password and database are. The
+    /// Sentinels' addresses have passwords of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError::Address`] if one of them is none.
+    pub fn sentinels(mut self, addresses: &[&str], master: &str) -> Result<Self, TierError> {
+        let parsed = addresses.iter().map(|address| parse(address));
+        self.server.sentinels = parsed.collect::<Result<_, _>>()?;
+        self.server.master = master.to_owned();
+        Ok(self)
     }
 
     /// How long a handshake waits for Redis at most, per question: 2 ms if not set. A lookup that finds a

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_queue::ArrayQueue;
-use redis::{Cmd, ConnectionInfo, Value};
+use redis::{Cmd, Value};
 use sessionwheel::{Clock, ExpiringMap, SessionKey, Timestamp};
 
 use crate::breaker::Breaker;
@@ -27,6 +27,7 @@ use crate::health::{Health, Histogram, Tallies};
 use crate::keys::Keys;
 use crate::link::{Failure, Link, told};
 use crate::questions::{KEPT, Question};
+use crate::server::Server;
 
 /// Sent together at most.
 pub(crate) const BATCH: usize = 128;
@@ -43,7 +44,7 @@ pub(crate) struct Removal {
 }
 
 pub(crate) struct Core {
-    pub(crate) server: ConnectionInfo,
+    pub(crate) server: Server,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
     pub(crate) contexts: Contexts,
@@ -81,7 +82,7 @@ pub(crate) struct Started {
 
 impl Core {
     pub(crate) fn new(
-        server: ConnectionInfo,
+        server: Server,
         settings: Settings,
         keys: Keys,
     ) -> Result<Self, sessionwheel::BuildError> {
@@ -307,14 +308,18 @@ impl Core {
             let value = borrowed.ask(&command.get_packed_command(), until);
             return match value {
                 Ok(value) => {
-                    borrowed.give_back();
                     if let Value::ServerError(error) = value {
+                        // A master that is none any more: wherever the master is now, it isn't there.
+                        if error.code() != "READONLY" {
+                            borrowed.give_back();
+                        }
                         Tallies::add(&self.tallies.errors);
                         self.failed();
                         let why = told(&error);
                         self.note(&why);
                         return Err(Failure::Refused(why));
                     }
+                    borrowed.give_back();
                     self.latency.add(begun.elapsed());
                     self.breaker.succeeded();
                     Ok(value)

@@ -14,6 +14,7 @@ mod keys;
 mod link;
 mod questions;
 mod seal;
+mod server;
 mod tier;
 mod worker;
 

@@ -120,6 +120,36 @@ impl Link {
         }
     }
 
+    /// Two strings, asked for by one command: what a Sentinel says; `None` if it says nil.
+    pub(crate) fn ask_pair(
+        &mut self,
+        command: &Cmd,
+        until: Instant,
+    ) -> Result<Option<(String, String)>, Failure> {
+        const TWO: &[u8] = b"*2\r\n";
+        const NIL: &[u8] = b"*-1\r\n";
+        self.send(&command.get_packed_command(), until)?;
+        while self.inbox.len() < TWO.len() {
+            self.receive(until)?;
+        }
+        if !self.inbox.starts_with(TWO) {
+            if NIL.starts_with(&self.inbox) || self.inbox.starts_with(NIL) {
+                return Ok(None);
+            }
+            return match self.reply(until)? {
+                Value::ServerError(error) => Err(Failure::Refused(told(&error))),
+                Value::Nil => Ok(None),
+                _ => Err(Failure::Garbage),
+            };
+        }
+        self.inbox.drain(..TWO.len());
+        let mut text = || match self.reply(until)? {
+            Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| Failure::Garbage),
+            _ => Err(Failure::Garbage),
+        };
+        Ok(Some((text()?, text()?)))
+    }
+
     /// Sends all of `bytes`. With a failure some of it may be sent.
     pub(crate) fn send(&mut self, mut bytes: &[u8], until: Instant) -> Result<(), Failure> {
         while !bytes.is_empty() {
@@ -148,14 +178,24 @@ impl Link {
                 self.inbox.drain(..len);
                 return value.map_err(|_| Failure::Garbage);
             }
-            let mut chunk = [0; CHUNK];
+            self.receive(until)?;
+        }
+    }
+
+    /// Waits for more, and takes it in.
+    fn receive(&mut self, until: Instant) -> Result<(), Failure> {
+        let mut chunk = [0; CHUNK];
+        loop {
             let read = match &mut self.stream {
                 Stream::Tcp(tcp) => tcp.read(&mut chunk),
                 Stream::Unix(unix) => unix.read(&mut chunk),
             };
             match read {
                 Ok(0) => return Err(Failure::Closed),
-                Ok(read) => self.inbox.extend_from_slice(&chunk[..read]),
+                Ok(read) => {
+                    self.inbox.extend_from_slice(&chunk[..read]);
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.wait(PollFlags::IN, until)?;

@@ -15,7 +15,6 @@ use crate::entry::{Entry, State};
 use crate::flights::{Answer, Joined};
 use crate::health::{Health, Tallies};
 use crate::keys::{KeyIdTaken, Keyring};
-use crate::link::Link;
 use crate::questions::Prefetch;
 use crate::seal::{For, NotOpened, open, seal};
 
@@ -124,7 +123,8 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
         let until = Instant::now() + within;
         let core = self.core();
         let nothing = [&core.settings.prefix[..], b"check"].concat();
-        Link::connect(&core.server, until)
+        core.server
+            .connect(until)
             .and_then(|mut link| link.ask(redis::cmd("GETDEL").arg(nothing), until))
             .map(drop)
             .map_err(|failure| TierError::Server(failure.to_string()))

@@ -158,7 +158,7 @@ impl Worker<'_> {
     fn connect(&mut self) -> Result<Link, Failure> {
         let core = self.core;
         let until = self.until(core.settings.connect_timeout);
-        match Link::connect(&core.server, until) {
+        match core.server.connect(until) {
             Ok(link) => {
                 self.connecting.succeeded();
                 Tallies::add(&core.tallies.connections);
@@ -298,6 +298,8 @@ fn exchange(
     until: Instant,
 ) -> Result<(), Failure> {
     let mut done = link.send(bytes, until);
+    // It was the master once.
+    let mut moved = false;
     for one in sent {
         let reply = match &done {
             Ok(()) => link.reply(until),
@@ -352,6 +354,7 @@ fn exchange(
                 core.note(&format!("writing: {}", told(&error)));
                 entry.step(State::Sent, State::Unshared);
                 entry.forget_sealed();
+                moved |= error.code() == "READONLY";
             }
             (Sent::Entry(entry), reply) => {
                 keep_failure(&mut done, reply);
@@ -360,6 +363,9 @@ fn exchange(
                 core.settle(&entry);
             }
         }
+    }
+    if moved {
+        done = done.and(Err(Failure::Closed));
     }
     done
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::Commands;
@@ -247,12 +248,23 @@ fn with_reads_off_or_ids_that_are_not_ours_nothing_is_asked() {
 }
 
 #[test]
-fn the_last_handle_writes_what_is_queued() {
+fn the_last_handle_waits_until_all_is_written() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let (cache, tier) = host(builder(&server.address()).stop_timeout(PATIENCE));
+    let patient = builder(&server.address()).stop_timeout(PATIENCE);
+    let (cache, tier) = host(patient.timeouts(PATIENCE, PATIENCE));
+    server.signal("-STOP");
     (0..1_000).for_each(|n| establish(&cache, n));
-    drop((cache, tier));
+    let awake = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            awake.store(true, Ordering::Relaxed);
+            server.signal("-CONT");
+        });
+        drop((cache, tier));
+        assert!(awake.load(Ordering::Relaxed));
+    });
     assert_eq!(server.keys().len(), 1_000);
 }
