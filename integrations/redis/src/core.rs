@@ -434,7 +434,8 @@ impl Borrowed<'_> {
     }
 
     fn give_back(&mut self) {
-        if self.is_quiet()
+        // Whoever takes it looks whether it is quiet.
+        if self.link.as_ref().is_some_and(Link::is_drained)
             && let Some(link) = self.link.take()
             && let Err(error) = self.core.ready.0.try_send(link)
         {

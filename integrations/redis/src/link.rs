@@ -186,6 +186,8 @@ impl Link {
     fn receive(&mut self, until: Instant) -> Result<(), Failure> {
         let mut chunk = [0; CHUNK];
         loop {
+            // A read without this would find nothing nearly always.
+            self.wait(PollFlags::IN, until)?;
             let read = match &mut self.stream {
                 Stream::Tcp(tcp) => tcp.read(&mut chunk),
                 Stream::Unix(unix) => unix.read(&mut chunk),
@@ -196,10 +198,11 @@ impl Link {
                     self.inbox.extend_from_slice(&chunk[..read]);
                     return Ok(());
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(PollFlags::IN, until)?;
-                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                    ) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -207,7 +210,7 @@ impl Link {
 
     /// Whether nothing has come unasked, not even an end. Else the link is good for nothing.
     pub(crate) fn is_quiet(&self) -> bool {
-        if !self.inbox.is_empty() {
+        if !self.is_drained() {
             return false;
         }
         let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::IN)];
@@ -216,6 +219,11 @@ impl Link {
             tv_nsec: 0,
         };
         matches!(rustix::event::poll(&mut fds, Some(&none)), Ok(0))
+    }
+
+    /// Whether all that has come was taken.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.inbox.is_empty()
     }
 
     fn wait(&self, flags: PollFlags, until: Instant) -> Result<(), Failure> {
