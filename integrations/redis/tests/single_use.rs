@@ -3,9 +3,10 @@
 mod support;
 
 use std::sync::Barrier;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::Commands;
+use support::proxy::Proxy;
 use support::server::Server;
 use support::*;
 
@@ -25,6 +26,10 @@ fn of_two_hosts_one_wins() {
         // Half of the races while the write may still be on its way.
         if n % 2 == 0 {
             written(&tier_a);
+        } else {
+            // At another moment of the write each time: queued, sent, answered.
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_micros(u64::from(n % 400)) {}
         }
         let run = |cache: &Cache| {
             start.wait();
@@ -184,4 +189,32 @@ fn a_write_that_came_late_is_not_repeated() {
     assert_eq!(server.keys().len(), 2, "the first and the third");
     assert!(!resumes(&a, 2) && !resumes(&b, 2));
     assert_eq!(tier_a.health().counters.lost, 1);
+}
+
+#[test]
+fn a_claim_does_not_overtake_its_own_write() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let proxy = Proxy::new(&server);
+    let patient = builder(&proxy.address()).timeouts(PATIENCE, PATIENCE);
+    let (a, tier) = host(patient.deadline(Duration::from_millis(200)));
+    let (b, _tier_b) = host(builder(&server.address()));
+    eventually("a connection", || {
+        resumes(&a, 99);
+        tier.health().counters.misses > 0
+    });
+    let asked = tier.health().latency.count();
+    proxy.hold_writes(true);
+    establish_once(&a, 1);
+    eventually("it is sent", || proxy.writes() == 1);
+    // Redis would say that there is none, and then take it in, for anybody.
+    assert!(!resumes(&a, 1));
+    let health = tier.health();
+    assert_eq!((health.counters.undecided, health.counters.lost), (1, 0));
+    assert_eq!(health.latency.count(), asked, "nothing was asked");
+    proxy.hold_writes(false);
+    written(&tier);
+    assert!(resumes(&b, 1));
+    assert!(!resumes(&a, 1) && !resumes(&b, 1));
 }

@@ -5,10 +5,11 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use super::server::Server;
 
-/// Relays TCP to a server's socket. It cuts or holds what the server answers, when told to.
+/// Relays TCP to a server's socket. When told to, it cuts or holds what the server answers, or holds what is written.
 pub struct Proxy {
     port: u16,
     orders: Arc<Orders>,
@@ -20,6 +21,9 @@ struct Orders {
     cuts: AtomicU32,
     /// Answers wait here as long as it is true.
     held: Mutex<bool>,
+    /// What has a `SET` in it waits here.
+    held_writes: Mutex<bool>,
+    writes: AtomicU32,
     released: Condvar,
     ended: AtomicBool,
 }
@@ -41,10 +45,8 @@ impl Proxy {
                 };
                 let (mut up, mut down) = (client.try_clone().expect("a handle"), client);
                 let mut to_server = server.try_clone().expect("a handle");
-                std::thread::spawn(move || {
-                    let _ = std::io::copy(&mut up, &mut to_server);
-                    let _ = to_server.shutdown(Shutdown::Both);
-                });
+                let holds = told.clone();
+                std::thread::spawn(move || holds.pass(&mut up, &mut to_server));
                 let (told, mut server) = (told.clone(), server);
                 std::thread::spawn(move || told.relay(&mut server, &mut down));
             }
@@ -64,6 +66,16 @@ impl Proxy {
         self.orders.cuts.load(Ordering::Relaxed)
     }
 
+    pub fn hold_writes(&self, hold: bool) {
+        *self.orders.held_writes.lock().unwrap() = hold;
+        self.orders.released.notify_all();
+    }
+
+    /// How often a `SET` has come.
+    pub fn writes(&self) -> u32 {
+        self.orders.writes.load(Ordering::Relaxed)
+    }
+
     pub fn hold(&self, hold: bool) {
         *self.orders.held.lock().unwrap() = hold;
         self.orders.released.notify_all();
@@ -71,14 +83,32 @@ impl Proxy {
 }
 
 impl Orders {
+    fn pass(&self, client: &mut TcpStream, server: &mut UnixStream) {
+        let mut chunk = [0; 4_096];
+        while let Ok(read @ 1..) = client.read(&mut chunk) {
+            if chunk[..read].windows(3).any(|word| word == b"SET") {
+                self.writes.fetch_add(1, Ordering::Relaxed);
+                self.wait(&self.held_writes);
+            }
+            if server.write_all(&chunk[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = server.shutdown(Shutdown::Both);
+    }
+
+    fn wait(&self, held: &Mutex<bool>) {
+        let mut held = held.lock().unwrap();
+        while *held && !self.ended.load(Ordering::Relaxed) {
+            let woken = self.released.wait_timeout(held, Duration::from_millis(20));
+            held = woken.unwrap().0;
+        }
+    }
+
     fn relay(&self, server: &mut UnixStream, client: &mut TcpStream) {
         let mut chunk = [0; 4_096];
         while let Ok(read @ 1..) = server.read(&mut chunk) {
-            let mut held = self.held.lock().unwrap();
-            while *held && !self.ended.load(Ordering::Relaxed) {
-                held = self.released.wait(held).unwrap();
-            }
-            drop(held);
+            self.wait(&self.held);
             let one_less = |cuts: u32| cuts.checked_sub(1);
             let cut = self
                 .cuts
