@@ -278,13 +278,11 @@ struct Removals([AtomicU32; KINDS]);
 impl Removals {
     /// Which kind depends on all bytes: ids may begin, or end, with a tag that they have in common.
     fn of(&self, key: &SessionKey) -> &AtomicU32 {
-        let pairs = key.id().as_bytes().chunks(2);
-        let folded = pairs.fold(0_u16, |all, pair| {
-            let low = u16::from(pair[0]);
-            let high = pair.get(1).map_or(0, |&high| u16::from(high));
-            all.rotate_left(3) ^ (low | high << 8)
+        let folded = key.id().as_bytes().iter().fold(0_u32, |all, &byte| {
+            // Knuth's multiplicative hashing: by 2^32 over the golden ratio.
+            (all ^ u32::from(byte)).wrapping_mul(0x9e37_79b1)
         });
-        &self.0[usize::from(folded) & (KINDS - 1)]
+        &self.0[(folded >> 16) as usize % KINDS]
     }
 }
 
@@ -315,5 +313,10 @@ mod tests {
             // Of random numbers 1 - 1/e, 2,589 of them.
             assert!(kinds.len() > 2_000, "{} kinds", kinds.len());
         }
+        let of = |n| removals.of(&SessionKey::new(Context::DEFAULT, SessionId::from([n; 32])));
+        let kinds: HashSet<_> = (0..=255)
+            .map(|n| std::ptr::from_ref(of(n)).addr())
+            .collect();
+        assert!(kinds.len() > 200, "{} kinds", kinds.len());
     }
 }
