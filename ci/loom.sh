@@ -3,7 +3,7 @@
 #   SESSIONWHEEL_LOOM  full (ci/full): also those that take half a minute, and crossbeam-epoch itself
 source "$(dirname "$0")/lib.sh"
 
-# More than half of the time goes to these.
+# Three quarters of the time go to these.
 LONG_MODELS=(
     spill_against_take_and_insert deep_split_against_take_and_lookup deep_split_against_replace
     flush_against_an_earlier_one take_against_replace two_openers_of_a_list
@@ -11,6 +11,9 @@ LONG_MODELS=(
     split_against_split split_against_lookup insert_against_a_note
     insert_against_insert hint_on_a_set_bit_against_open_on_a_list insert_and_take_against_lookup
     fetch_against_take
+    hint_against_a_jump_in_a_page hint_against_a_jump_on_a_list hint_in_a_new_tick_against_open_in_a_page
+    hint_in_a_new_tick_against_open_on_a_list retime_against_insert retime_against_insert_and_flush
+    retime_against_insert_and_bounded_flush sweep_against_reuse automatic_flush_against_insert
 )
 [[ ${SESSIONWHEEL_LOOM:-} == full ]] && LONG_MODELS=()
 export LONG="${LONG_MODELS[*]}"
