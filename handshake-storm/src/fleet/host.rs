@@ -11,6 +11,7 @@ use sessionwheel_redis::{Codec, Keyring, RedisTier};
 use sessionwheel_rustls::{RustlsStore, StoredSession};
 
 use super::{Account, Orders};
+use crate::rustls_server::Rustls;
 use crate::server::Server;
 use crate::tls::Identity;
 
@@ -40,9 +41,9 @@ pub(crate) fn run() -> Result<()> {
     let store = RustlsStore::new(&cache)?;
     tier.share(store.context(), "handshake-storm")?;
     let identity = Identity::from_der(orders.certificate, orders.private_key);
-    let config = identity.server(Arc::new(store))?;
+    let stack = Rustls(identity.server(Arc::new(store))?);
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let server = Server::start(loopback, config, orders.threads)?;
+    let server = Server::start(loopback, Arc::new(stack), orders.threads)?;
     println!("listening on {}", server.address());
 
     while let Some(order) = line()? {
