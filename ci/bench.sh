@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Do the benches run, does memory stay where it is, and does growth take small steps?
-#   CI_PAIRS  insert/take pairs of the churn bench (5,000,000)
+# Do the benches run, does growth take small steps, and does memory stay where it is?
+#   CI_PAIRS  insert/take pairs of the churn bench (none; ci/full: 50,000,000)
 source "$(dirname "$0")/lib.sh"
 
-export PAIRS=${CI_PAIRS:-5000000}
+export PAIRS=${CI_PAIRS:-0}
 
 # Each bench once, and nothing measured; with OpenSSL's own cache among the peers where it can be had.
 benches() {
@@ -31,5 +31,5 @@ growth() {
 export -f benches churn growth
 
 stage "benches, once each" benches
-stage "churn, $PAIRS pairs" churn
 stage "growth, counted" growth
+[[ $PAIRS == 0 ]] || stage "churn, $PAIRS pairs" churn

@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
 # rustls, quinn and OpenSSL, with other people's clients (openssl s_client, Python, gnutls-cli, curl, HAProxy, nginx); Redis.
 #   CI_REPLAYS    rounds of each kind in which early data is replayed (100)
-#   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build
+#   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build, and release builds
 #   CI_SOAK       seconds of random faults that befall Redis (3; ci/full: 600)
 source "$(dirname "$0")/lib.sh"
 
 export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-100} SESSIONWHEEL_SOAK=${CI_SOAK:-3}
 
-# Against release builds.
+# All builds but that are the ones that `cargo test --workspace` has made, and their tests have been run there.
 integrations() {
     cargo test --release --package sessionwheel-rustls --package handshake-storm
 }
 
-# By the build that `cargo test --workspace` has made, as what follows.
 replays() {
     local said
     cargo test --package sessionwheel-quinn --test replay -- --nocapture
@@ -37,14 +36,16 @@ openssl_integration() {
 redis() {
     has redis-server || skip "there is no redis-server"
     redis-server --version
-    cargo test --package sessionwheel-redis
+    cargo test --package sessionwheel-redis --test single_use --test soak
     cargo test --package handshake-storm --features redis --test fleet
 }
 export -f integrations replays aws_lc_rs openssl_integration redis
 
 SUMMARY+='|^replays |^visit |^handshakes by |^[A-Za-z_0-9.-]+, TLSv1|^neither, one|^[0-9]+ children'
-stage "integrations: rustls, openssl, Python" integrations
 stage "integrations: quinn, early data replayed" replays
-[[ ${CI_PROVIDERS:-ring} == ring ]] || stage "integrations: rustls with aws-lc-rs" aws_lc_rs
+if [[ ${CI_PROVIDERS:-ring} != ring ]]; then
+    stage "integrations: rustls, openssl, Python" integrations
+    stage "integrations: rustls with aws-lc-rs" aws_lc_rs
+fi
 stage "integrations: OpenSSL and six programs" openssl_integration
-stage "integrations: Redis" redis
+stage "integrations: Redis, two hosts" redis
