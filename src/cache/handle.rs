@@ -418,7 +418,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         if self.admits_at_once(found.value()) {
             return Some(found);
         }
-        self.found_slowly(key, now, guard)
+        self.found_slowly(key, found, now, guard)
     }
 
     #[cold]
@@ -426,11 +426,11 @@ impl<V: Send + Sync + 'static> Inner<V> {
     fn found_slowly<'g>(
         &'g self,
         key: &SessionKey,
+        mut found: Entry<'g, SessionKey, Session<V>>,
         now: Timestamp,
         guard: &'g Guard,
     ) -> Option<Entry<'g, SessionKey, Session<V>>> {
         loop {
-            let found = self.map.get_entry(key, now, guard)?;
             if !self.admits(key, found.value()) {
                 return None;
             }
@@ -445,6 +445,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
             if taken.is_some() {
                 return taken;
             }
+            found = self.map.get_entry(key, now, guard)?;
         }
     }
 }
