@@ -43,17 +43,19 @@ impl Context {
     /// The context that every cache has from the start.
     pub const DEFAULT: Self = Self(0);
 
+    /// Of a number: there are 2^24 contexts.
+    pub(super) const BYTES: usize = 3;
+
     pub(super) const fn number(self) -> u32 {
         self.0
     }
 
-    #[cfg(test)]
     pub(super) const fn from_number(number: u32) -> Self {
         Self(number)
     }
 }
 
-/// The cache has handed out all of its 4,294,967,295 contexts.
+/// The cache has handed out all of its 16,777,216 contexts.
 ///
 /// Numbers are never used twice, since sessions of a context that was given up
 /// may still be cached.
@@ -63,7 +65,7 @@ pub struct ContextsExhausted;
 
 impl fmt::Display for ContextsExhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the cache has handed out all {} contexts", u32::MAX)
+        write!(f, "the cache has handed out all {COUNT} contexts")
     }
 }
 
@@ -72,15 +74,18 @@ impl Error for ContextsExhausted {}
 /// The first segment has 64 cells; each later one twice as many.
 const FIRST_BITS: u32 = 6;
 
+/// How many contexts there are.
+const COUNT: u32 = 1 << (8 * Context::BYTES as u32);
+
 /// A session has 24 bits for its generation, beside its flags.
 pub(super) const LAST_GENERATION: u32 = (1 << 24) - 1;
 
-/// Enough segments for every `u32`: 2^33 − 64 cells.
-const SEGMENTS: usize = 33;
+/// Enough segments for all contexts: 2^25 − 64 cells.
+const SEGMENTS: usize = 25;
 
 /// The contexts of one cache and their generations.
 pub(super) struct Contexts {
-    /// The number handed out next; `u32::MAX` once there are no more.
+    /// The number handed out next; `COUNT` once there are no more.
     next: AtomicU32,
     /// Not 0 once any generation was raised.
     raised: AtomicU32,
@@ -103,7 +108,7 @@ impl Contexts {
         // Relaxed: only uniqueness matters, and that is the RMW's own.
         self.next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
-                next.checked_add(1)
+                (next < COUNT).then_some(next + 1)
             })
             .map(Context)
             .map_err(|_| ContextsExhausted)
@@ -181,12 +186,12 @@ mod tests {
     #[test]
     fn the_last_context_is_handed_out_once_and_then_refused_for_good() {
         let contexts = Contexts::new();
-        contexts.next.store(u32::MAX - 1, Ordering::Relaxed);
-        assert_eq!(contexts.hand_out(), Ok(Context(u32::MAX - 1)));
+        contexts.next.store(COUNT - 1, Ordering::Relaxed);
+        assert_eq!(contexts.hand_out(), Ok(Context(COUNT - 1)));
         for _ in 0..3 {
             assert_eq!(contexts.hand_out(), Err(ContextsExhausted));
         }
-        assert_eq!(contexts.count(), u32::MAX);
+        assert_eq!(contexts.count(), COUNT);
     }
 
     #[test]
@@ -215,6 +220,6 @@ mod tests {
             };
             assert_eq!(contexts.generation(Context(number)), expected, "{number}");
         }
-        assert_eq!(contexts.generation(Context(u32::MAX)), 0);
+        assert_eq!(contexts.generation(Context(COUNT - 1)), 0);
     }
 }

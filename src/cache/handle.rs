@@ -89,7 +89,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// # Errors
     ///
-    /// [`ContextsExhausted`] once the cache has 4,294,967,295 contexts,
+    /// [`ContextsExhausted`] once the cache has 16,777,216 contexts,
     /// [`Context::DEFAULT`] included. Numbers are never used again.
     pub fn context(&self) -> Result<Context, ContextsExhausted> {
         self.inner.contexts.hand_out()

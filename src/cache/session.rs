@@ -8,15 +8,16 @@ use crate::Timestamp;
 
 /// A cached session. The deadline isn't here: it is the map's.
 ///
-/// The value comes first, because the map fetches ahead what the first word leads to.
+/// The value comes first, because the map fetches ahead what the first word leads to; then the marks, which
+/// each lookup reads too.
 #[repr(C)]
 pub(super) struct Session<V> {
     value: V,
-    /// When the peer was first fully authenticated.
-    authenticated_at: Timestamp,
     marks: Marks,
     /// Of one that came from outside, see [`fetched`](Self::fetched).
     span: Span,
+    /// When the peer was first fully authenticated.
+    authenticated_at: Timestamp,
 }
 
 impl<V> Session<V> {

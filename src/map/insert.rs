@@ -88,7 +88,7 @@ impl<K: Eq + Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 hash,
                 true,
                 // SAFETY: the walk has reached the slot, and we are pinned.
-                |slot| unsafe { slot.with_body(|key, _| key == filled.key()) },
+                |slot| unsafe { slot.with_key(|key| key == filled.key()) },
                 retire,
             );
             match search {

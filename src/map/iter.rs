@@ -41,12 +41,7 @@ impl<'g, K: Send + Sync + 'static, V: Send + Sync + 'static> Iterator for Iter<'
                     continue;
                 }
                 // SAFETY: seen live under the guard that `'g` borrows.
-                let (key, value) = unsafe { slot.body() };
-                return Some(Entry {
-                    key,
-                    value,
-                    deadline: deadline.timestamp(),
-                });
+                return Some(unsafe { Entry::new(slot, deadline) });
             }
             self.shard += 1;
             self.number = 0;

@@ -380,7 +380,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         self.take_if(key, |_| true, now, guard)
-            .map(|entry| entry.value)
+            .map(|entry| entry.value())
     }
 
     /// Takes the live entry under a key, unless `wanted` says no to its value: then it stays.

@@ -21,8 +21,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     ) -> Option<&'g V> {
         let (slot, _) = self.find(hash, same, Moment::new(now), guard)?;
         // SAFETY: reached through the table under the guard, which `'g` borrows, as it does the map.
-        let (_, value) = unsafe { slot.body() };
-        Some(value)
+        Some(unsafe { slot.value() })
     }
 
     /// The same with the key and the deadline.
@@ -36,7 +35,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     ) -> Option<Entry<'g, K, V>> {
         let (slot, deadline) = self.find(hash, same, Moment::new(now), guard)?;
         // SAFETY: as in `get`.
-        Some(unsafe { entry(slot, deadline) })
+        Some(unsafe { Entry::new(slot, deadline) })
     }
 
     /// The slot of the live entry under a key, and its deadline.
@@ -57,7 +56,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             Ok(Some(slot)) => {
                 let deadline = slot.deadline();
                 // SAFETY: reached through the table under the guard.
-                let same = unsafe { slot.with_body(|key, _| same(key)) };
+                let same = unsafe { slot.with_key(&same) };
                 // The deadline before the mark, as in `find_slowly`.
                 if same && !slot.load_link().is_marked() {
                     return (!deadline.has_passed(now)).then_some((slot, deadline));
@@ -105,7 +104,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let now = Moment::new(now);
         let (slot, deadline) = self.extract(hash, same, Some(now), wanted, Reason::Taken, guard)?;
         // SAFETY: as in `get`; its removal is ours, made under this guard.
-        Some(unsafe { entry(slot, deadline) })
+        Some(unsafe { Entry::new(slot, deadline) })
     }
 
     /// Removes the entry under a key, expired or not.
@@ -214,25 +213,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 }
 
-/// What a slot holds.
-///
-/// # Safety
-/// As for [`Slot::body`].
-#[inline]
-unsafe fn entry<'g, K, V>(slot: &Slot<K, V>, deadline: Deadline) -> Entry<'g, K, V> {
-    // SAFETY: the caller's word.
-    let (key, value) = unsafe { slot.body() };
-    Entry {
-        key,
-        value,
-        deadline: deadline.timestamp(),
-    }
-}
-
 /// Compares keys of slots reached through the table.
 fn equals<K, V>(same: &impl Fn(&K) -> bool) -> impl FnMut(&Slot<K, V>) -> bool {
     // SAFETY: the table calls it only for slots its walk has reached, and every walk is pinned.
-    move |slot| unsafe { slot.with_body(|key, _| same(key)) }
+    move |slot| unsafe { slot.with_key(same) }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -267,7 +251,7 @@ mod tests {
             map.insert(7, 7, at(200), at(90)).unwrap();
             let retimed = |_: &u64| map.retime(&7, at(new), at(95));
             let found = map.take_if(&7, retimed, at(100), &guard);
-            assert_eq!(found.map(|e| e.deadline), taken.then_some(at(new)));
+            assert_eq!(found.map(|e| e.deadline()), taken.then_some(at(new)));
             assert!(map.is_empty());
         }
         let stats = map.stats();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::slab::{Deadline, Slot};
 use crate::time::Timestamp;
 
 /// Why an entry left the map.
@@ -123,26 +124,39 @@ impl Swept {
 }
 
 /// An entry, readable as long as the guard and the map it was taken under.
+///
+/// Two words, so that lookups hand it over in registers.
 pub struct Entry<'g, K, V> {
-    pub(crate) key: &'g K,
-    pub(crate) value: &'g V,
-    pub(crate) deadline: Timestamp,
+    slot: &'g Slot<K, V>,
+    deadline: Deadline,
 }
 
 impl<'g, K, V> Entry<'g, K, V> {
+    /// # Safety
+    /// As for [`Slot::key`]: all of `'g`.
+    #[inline]
+    pub(super) unsafe fn new(slot: &'g Slot<K, V>, deadline: Deadline) -> Self {
+        Self { slot, deadline }
+    }
+
     /// The key as it was inserted.
+    #[inline]
     pub fn key(&self) -> &'g K {
-        self.key
+        // SAFETY: as said to `new`.
+        unsafe { self.slot.key() }
     }
 
     /// The value.
+    #[inline]
     pub fn value(&self) -> &'g V {
-        self.value
+        // SAFETY: as said to `new`.
+        unsafe { self.slot.value() }
     }
 
     /// The last moment at which the entry is valid, as it was when the entry was read.
+    #[inline]
     pub fn deadline(&self) -> Timestamp {
-        self.deadline
+        self.deadline.timestamp()
     }
 }
 
@@ -157,9 +171,9 @@ impl<K, V> Copy for Entry<'_, K, V> {}
 impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Entry<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
-            .field("key", self.key)
-            .field("value", self.value)
-            .field("deadline", &self.deadline)
+            .field("key", self.key())
+            .field("value", self.value())
+            .field("deadline", &self.deadline())
             .finish()
     }
 }

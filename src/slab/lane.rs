@@ -27,7 +27,7 @@
 
 use std::mem;
 
-use super::{Body, Deadline, Held, Life, Link, Slab, Slot, SlotNumber, stamped};
+use super::{Deadline, Held, Life, Link, Slab, Slot, SlotNumber, stamped};
 use crate::inside::Inside;
 use crate::prefetch::{PREFETCHES, prefetch};
 use crate::reclaim::Guard;
@@ -314,7 +314,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         let empty = |half: &AtomicU64| half.load(Ordering::Relaxed) as u32 == 0;
         if self.lane(origin).limbo.iter().all(empty) {
             None
-        } else if mem::needs_drop::<Body<K, V>>() {
+        } else if mem::needs_drop::<(K, V)>() {
             Inside::enter(&self.map).map(Some)
         } else {
             Some(None)

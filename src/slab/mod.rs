@@ -23,6 +23,7 @@ pub(crate) use life::Life;
 pub(crate) use link::{Link, SlotNumber};
 
 use std::mem::{self, MaybeUninit};
+use std::panic::RefUnwindSafe;
 
 use crate::contain::contain;
 use crate::geometry::{FIRST_BITS, MAX_SLOTS, SEGMENTS};
@@ -38,26 +39,29 @@ use lane::Lane;
 pub(crate) trait Entry: Send + Sync + 'static {}
 impl<T: Send + Sync + 'static> Entry for T {}
 
-/// Key and value.
-struct Body<K, V> {
-    key: K,
-    value: V,
-}
-
-/// Where one entry lives. With a 32-byte key and a pointer-sized value it is one cache line.
+/// Where one entry lives. What a lookup reads comes first and together: with a key of up to 36 bytes
+/// and a pointer-sized value all of it is one cache line.
 #[repr(C)]
 pub(crate) struct Slot<K, V> {
+    deadline: AtomicU64,
     /// The table's: whether this entry is removed, and what follows it.
     link: AtomicU32,
+    key: UnsafeCell<MaybeUninit<K>>,
+    value: UnsafeCell<MaybeUninit<V>>,
     /// The slab's: see [`Life`].
     life: AtomicU32,
     /// Where the table looks for the entry.
     hash: AtomicU32,
-    deadline: AtomicU64,
-    body: UnsafeCell<MaybeUninit<Body<K, V>>>,
 }
 
-// SAFETY: all header fields are integer atomics, the body is MaybeUninit: zero is valid, and
+// SAFETY: all else is atomics; the life cycle says when the body is dropped, on any thread (Send
+// needed), and when it is shared by any (Sync needed).
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Slot<K, V> {}
+
+/// What is read of a slot is no more than shared references to key and value.
+impl<K: RefUnwindSafe, V: RefUnwindSafe> RefUnwindSafe for Slot<K, V> {}
+
+// SAFETY: all header fields are integer atomics, key and value are MaybeUninit: zero is valid, and
 // nothing needs drop.
 unsafe impl<K, V> Blank for Slot<K, V> {
     #[cfg(sessionwheel_counted)]
@@ -65,11 +69,12 @@ unsafe impl<K, V> Blank for Slot<K, V> {
 
     fn blank() -> Self {
         Self {
+            deadline: AtomicU64::new(0),
             link: AtomicU32::new(0),
+            key: UnsafeCell::new(MaybeUninit::uninit()),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
             life: AtomicU32::new(0),
             hash: AtomicU32::new(0),
-            deadline: AtomicU64::new(0),
-            body: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 }
@@ -141,36 +146,53 @@ impl<K, V> Slot<K, V> {
     /// guard; or it owns the slot's removal and is still pinned since.
     #[inline]
     pub(crate) unsafe fn with_body<R>(&self, f: impl FnOnce(&K, &V) -> R) -> R {
-        self.body.with(|body| {
+        self.value.with(|value| {
             // SAFETY: the body was written before the slot was published, and is neither changed
             // nor dropped before the epoch passes, which the caller's guard prevents.
-            let body = unsafe { (*body).assume_init_ref() };
-            f(&body.key, &body.value)
+            let value = unsafe { (*value).assume_init_ref() };
+            // SAFETY: the caller's.
+            unsafe { self.with_key(|key| f(key, value)) }
         })
     }
 
-    /// Key and value for as long as a guard.
+    /// Calls `f` with the key.
+    ///
+    /// # Safety
+    /// As for [`with_body`](Self::with_body).
+    #[inline]
+    pub(crate) unsafe fn with_key<R>(&self, f: impl FnOnce(&K) -> R) -> R {
+        // SAFETY: as in `with_body`.
+        self.key.with(|key| f(unsafe { (*key).assume_init_ref() }))
+    }
+
+    /// The key, for as long as a guard.
     ///
     /// # Safety
     /// As for [`with_body`](Self::with_body), and `'g` must not outlive that guard or the map.
     #[inline]
-    pub(crate) unsafe fn body<'g>(&self) -> (&'g K, &'g V) {
-        self.body.with(|body| {
-            // SAFETY: as above; the caller ties `'g` to its guard and the map.
-            let body = unsafe { &*(*body).as_ptr() };
-            (&body.key, &body.value)
-        })
+    pub(crate) unsafe fn key<'g>(&self) -> &'g K {
+        // SAFETY: as above; the caller ties `'g` to its guard and the map.
+        self.key.with(|key| unsafe { &*(*key).as_ptr() })
+    }
+
+    /// The value, for as long as a guard.
+    ///
+    /// # Safety
+    /// As for [`key`](Self::key).
+    #[inline]
+    pub(crate) unsafe fn value<'g>(&self) -> &'g V {
+        // SAFETY: as above.
+        self.value.with(|value| unsafe { &*(*value).as_ptr() })
     }
 
     /// Asks for what the value owns, whoever may be dropping it.
     #[inline]
     fn prefetch_owned(&self) {
         if PREFETCHES {
-            self.body.with(|body| {
-                let body = body.cast::<Body<K, V>>();
-                // SAFETY: a place within the slot, not read here; slots are never freed before the
-                // slab, which the caller borrows.
-                unsafe { prefetch_owned(&raw const (*body).value) };
+            self.value.with(|value| {
+                // SAFETY: a place within the slot; slots are never freed before the slab, which the
+                // caller borrows.
+                unsafe { prefetch_owned(value.cast::<V>()) };
             });
         }
     }
@@ -214,12 +236,6 @@ pub(crate) struct Slab<K, V> {
     /// The map it belongs to, with the slabs of its other shards.
     map: Name,
 }
-
-// SAFETY: the slab owns keys and values (Send needed to drop them on another thread) and hands
-// out shared references to them from any thread (Sync needed).
-unsafe impl<K: Send + Sync, V: Send + Sync> Send for Slab<K, V> {}
-// SAFETY: as above; all else is atomics, and bodies are guarded by the life cycle.
-unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Slab<K, V> {}
 
 impl<K, V> Slab<K, V> {
     pub(crate) fn new(limit: u32, map: Name) -> Self {
@@ -346,25 +362,12 @@ impl<K, V> Slab<K, V> {
     /// The slot is retired, the epoch has passed since it was unlinked, and the caller alone has
     /// it (it came off a limbo, or the slab is exclusively ours).
     unsafe fn drop_body(&self, slot: &Slot<K, V>) {
-        slot.body.with_mut(|body| {
-            if mem::needs_drop::<Body<K, V>>() {
-                let body = body.cast::<Body<K, V>>();
-                // One by one: if both panic, neither is in the other's way.
-                // SAFETY: the body is there (life says so to our caller) and nobody else can
-                // reach it.
-                let key = contain(|| unsafe { (&raw mut (*body).key).drop_in_place() });
-                // SAFETY: the same.
-                let value = contain(|| unsafe { (&raw mut (*body).value).drop_in_place() });
-                let panics = u64::from(key.is_none()) + u64::from(value.is_none());
-                if panics != 0 {
-                    self.drop_panics.fetch_add(panics, Ordering::Relaxed);
-                }
-            }
-            // SAFETY: `body` is valid for writes and uninitialised from here on. Wiped, so that a
-            // key or an inline value does not outlive its entry.
-            unsafe { body.write_bytes(0, 1) };
-            std::hint::black_box(body);
-        });
+        // One by one: if both panic, neither is in the other's way.
+        // SAFETY: the body is there (life says so to our caller) and nobody else can reach it.
+        let panics = unsafe { drop_and_wipe(&slot.key) + drop_and_wipe(&slot.value) };
+        if panics != 0 {
+            self.drop_panics.fetch_add(panics, Ordering::Relaxed);
+        }
     }
 
     /// Slots retired and not recycled yet.
@@ -440,6 +443,37 @@ impl<K, V> Drop for Slab<K, V> {
     }
 }
 
+/// Takes out what is there, and wipes the place.
+///
+/// # Safety
+/// As for [`drop_and_wipe`].
+unsafe fn move_out<T>(place: &UnsafeCell<MaybeUninit<T>>) -> T {
+    place.with_mut(|place| {
+        // SAFETY: the caller's; valid for writes, as a reference to the cell leads here.
+        unsafe {
+            let read = (*place).assume_init_read();
+            place.write_bytes(0, 1);
+            read
+        }
+    })
+}
+
+/// Drops what is there, and wipes it, so that no key or inline value outlives its entry. How many
+/// panics that made.
+///
+/// # Safety
+/// It is there, and the caller's alone; it is uninitialised from here on.
+unsafe fn drop_and_wipe<T>(place: &UnsafeCell<MaybeUninit<T>>) -> u64 {
+    place.with_mut(|place| {
+        // SAFETY: the caller's.
+        let dropped = contain(|| unsafe { (*place).assume_init_drop() });
+        // SAFETY: valid for writes, as a reference to the cell leads here.
+        unsafe { place.write_bytes(0, 1) };
+        std::hint::black_box(place);
+        u64::from(dropped.is_none())
+    })
+}
+
 /// A new head for a stamped stack: the stamp moves by one. It would have to go round (2^32 changes of
 /// one stack between one thread's load and its CAS) to deceive anyone.
 #[inline]
@@ -467,10 +501,11 @@ impl<'s, K, V> Held<'s, K, V> {
         let slot = self.slot();
         slot.hash.store(hash, Ordering::Relaxed);
         slot.deadline.store(deadline.raw(), Ordering::Relaxed);
-        slot.body.with_mut(|body| {
-            // SAFETY: the slot is held by us alone, its body uninitialised.
-            unsafe { (*body).write(Body { key, value }) };
-        });
+        // SAFETY: the slot is held by us alone, its body uninitialised.
+        slot.key.with_mut(|place| unsafe { (*place).write(key) });
+        // SAFETY: the same.
+        slot.value
+            .with_mut(|place| unsafe { (*place).write(value) });
         Filled(Some(self))
     }
 
@@ -502,10 +537,8 @@ impl<'s, K: Entry, V: Entry> Filled<'s, K, V> {
     }
 
     pub(crate) fn key(&self) -> &K {
-        self.slot().body.with(|body| {
-            // SAFETY: filled by us, still ours alone.
-            unsafe { &(*(*body).as_ptr()).key }
-        })
+        // SAFETY: filled by us, still ours alone.
+        unsafe { self.slot().key() }
     }
 
     /// The slot is in the table now and belongs to it.
@@ -517,15 +550,9 @@ impl<'s, K: Entry, V: Entry> Filled<'s, K, V> {
     /// list.
     pub(crate) fn unfill(mut self) -> (K, V) {
         let held = self.0.take().expect("not released");
-        let body = held.slot().body.with_mut(|body| {
-            // SAFETY: filled by us, never published; wiped and uninitialised afterwards.
-            unsafe {
-                let read = (*body).assume_init_read();
-                body.write_bytes(0, 1);
-                read
-            }
-        });
-        (body.key, body.value)
+        let slot = held.slot();
+        // SAFETY: filled by us, never published.
+        unsafe { (move_out(&slot.key), move_out(&slot.value)) }
     }
 }
 
