@@ -161,6 +161,8 @@ mod linux {
     ///
     /// In a time namespace the two clocks are moved by different amounts, so
     /// the difference may be negative; `ORIGIN` keeps it above zero.
+    #[cold]
+    #[inline(never)]
     fn measure() -> u64 {
         // The order matters, see the module's documentation.
         let boot = read(libc::CLOCK_BOOTTIME);

@@ -83,23 +83,31 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     /// Removes some of what a lowered maximum has made surplus.
     #[inline]
     pub(super) fn pay_debt(&self, now: Moment, guard: &Guard) -> Evicted {
+        if self.permits.debt() == 0 {
+            Evicted::default()
+        } else {
+            self.pay_some(now, guard)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pay_some(&self, now: Moment, guard: &Guard) -> Evicted {
         let mut evicted = Evicted::default();
-        if self.permits.debt() != 0 {
-            self.permits.settle();
-            while evicted.count < SURPLUS {
-                // So that nobody else pays the same with another entry.
-                let Some(_promise) = self.permits.promise() else {
-                    break;
-                };
-                // From all shards in turn.
-                let turn = self.surplus_rotor.fetch_add(1, Ordering::Relaxed);
-                let shard = turn % self.shards.len();
-                let Some(permit) = self.evict(shard, now, &mut evicted, guard) else {
-                    break;
-                };
-                // Returned, it pays. Only now, so that there are never more entries than permits.
-                drop(permit);
-            }
+        self.permits.settle();
+        while evicted.count < SURPLUS {
+            // So that nobody else pays the same with another entry.
+            let Some(_promise) = self.permits.promise() else {
+                break;
+            };
+            // From all shards in turn.
+            let turn = self.surplus_rotor.fetch_add(1, Ordering::Relaxed);
+            let shard = turn % self.shards.len();
+            let Some(permit) = self.evict(shard, now, &mut evicted, guard) else {
+                break;
+            };
+            // Returned, it pays. Only now, so that there are never more entries than permits.
+            drop(permit);
         }
         evicted
     }

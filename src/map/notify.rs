@@ -120,10 +120,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 
     /// Tells the listener. The caller removed these entries under `guard` or an outer one.
+    #[inline]
     pub(super) fn deliver(&self, events: &[Event], guard: &Guard) {
-        if self.listener.is_none() || events.is_empty() {
-            return;
+        if !events.is_empty() {
+            self.deliver_all(events, guard);
         }
+    }
+
+    #[inline(never)]
+    fn deliver_all(&self, events: &[Event], guard: &Guard) {
         let Some(delivery) = Delivery::begin(self.address(), events) else {
             return;
         };
