@@ -149,7 +149,12 @@ struct Span(u32);
 
 impl Span {
     fn new(timeout: Duration) -> Self {
-        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        // In 64 bits, for each insertion comes here: what does not fit there does not fit here.
+        let parts = u64::from(timeout.subsec_nanos().div_ceil(1_000_000));
+        let millis = timeout
+            .as_secs()
+            .saturating_mul(1_000)
+            .saturating_add(parts);
         Self(u32::try_from(millis).unwrap_or(u32::MAX))
     }
 
