@@ -214,3 +214,41 @@ fn a_fork_in_the_middle_of_a_flush_leaves_the_cache_usable() {
     println!("{FORKS} forks, {halfway:?} in the middle of a flush");
     assert_ne!(halfway.load(Relaxed), 0);
 }
+
+/// Behind a pool whose threads the child has not, and which will never be ready there.
+#[cfg(feature = "rayon")]
+#[test]
+fn a_flush_in_a_child_asks_no_pool_of_the_parents() {
+    use std::sync::mpsc;
+
+    let (builder, hand) = builder();
+    let cache = builder.build().unwrap();
+    for n in 0..100 {
+        cache.insert(key(n), n).unwrap();
+    }
+    let (begun, begins) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    // Whoever else asks for the pool meanwhile waits until it is there.
+    let pool = thread::spawn(move || {
+        let built = rayon_core::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .spawn_handler(|thread| {
+                begun.send(()).unwrap();
+                // Until it is dropped.
+                let _ = goes_on.recv();
+                thread::spawn(|| thread.run());
+                Ok(())
+            })
+            .build_global();
+        built.expect("nobody else has built it");
+    });
+    begins.recv().unwrap();
+    hand.advance(Duration::from_secs(301));
+    let flushed = catch_unwind(AssertUnwindSafe(|| {
+        in_a_child(&mut [("a flush", &mut || cache.flush().removed == 100)]);
+    }));
+    drop(go_on);
+    pool.join().unwrap();
+    flushed.expect("the child fails");
+    assert_eq!(cache.flush().removed, 100, "with the pool's help");
+}

@@ -216,7 +216,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     ///
     /// By default that is rayon's global pool (feature `rayon`), or nobody. With
     /// zero threads a flush stays on the thread that calls it, which leaves the
-    /// other processors to the handshakes.
+    /// other processors to the handshakes. In a child that a process forks off it does so anyway, unless a
+    /// `spawn` given here does something else.
     pub fn helpers(
         mut self,
         threads: usize,

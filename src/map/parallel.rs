@@ -5,9 +5,13 @@
 //! - A helper touches the caller's data only between taking an item and reporting it finished; the
 //!   caller does not return before every item taken has been reported. A helper that comes later
 //!   finds no item and touches nothing but the job itself.
+//! - Rayon's pool is left alone in a process that was forked off since it may have been built: its threads
+//!   are not there, and whatever lock one of them held is held for ever.
 
 #[cfg(all(feature = "rayon", not(loom)))]
 use crate::contain::contain;
+#[cfg(all(feature = "rayon", not(loom)))]
+use crate::sync::atomic::AtomicU32;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, thread};
 
@@ -44,8 +48,12 @@ impl Helpers {
     /// Rayon's global pool; nobody if it cannot be had.
     #[cfg(all(feature = "rayon", not(loom)))]
     pub(crate) fn global() -> Self {
+        has_the_pool();
         Self {
             spawn: Some(Box::new(|wanted, task| {
+                if !has_the_pool() {
+                    return;
+                }
                 // The pool is built at first use, which fails where threads cannot be started.
                 contain(|| {
                     // The caller works too. One thread more than there are processors would be
@@ -58,6 +66,21 @@ impl Helpers {
             })),
         }
     }
+}
+
+/// Whether rayon's global pool may have threads in this process: it has to be the one that asked first. A child
+/// that it forks off later has none of them, whether or not they had been started by then.
+#[cfg(all(feature = "rayon", not(loom)))]
+fn has_the_pool() -> bool {
+    /// No process has the number 0.
+    static FIRST: AtomicU32 = AtomicU32::new(0);
+    if cfg!(not(unix)) {
+        return true;
+    }
+    let this = std::process::id();
+    // Relaxed: a number, and nothing behind it.
+    let first = FIRST.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed);
+    first.is_ok() || first == Err(this)
 }
 
 /// What caller and helpers share.
