@@ -367,7 +367,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     /// The session under `key`, without using it up.
-    fn find<'g>(
+    pub(super) fn find<'g>(
         &'g self,
         key: &SessionKey,
         now: Timestamp,

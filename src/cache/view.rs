@@ -95,6 +95,14 @@ impl<'g, V> SessionRef<'g, V> {
         self.session.is_single_use()
     }
 
+    /// Whether the session came from the [external tier](crate::ExternalTier), and was not established here. Who takes early
+    /// data (0-RTT) of such a session relies on whoever can write to the tier: a ticket that was used may have been put
+    /// back there.
+    #[must_use]
+    pub fn is_from_outside(&self) -> bool {
+        self.session.removals().is_some()
+    }
+
     /// Whether the session was inserted with the probation mark.
     #[must_use]
     pub fn is_on_probation(&self) -> bool {
@@ -117,6 +125,7 @@ impl<V> fmt::Debug for SessionRef<'_, V> {
             .field("deadline", &self.deadline)
             .field("authenticated_at", &self.authenticated_at())
             .field("single_use", &self.is_single_use())
+            .field("from_outside", &self.is_from_outside())
             .field("on_probation", &self.is_on_probation())
             .finish_non_exhaustive()
     }

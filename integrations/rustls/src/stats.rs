@@ -15,6 +15,9 @@ pub struct StoreStats {
     pub oversized: u64,
     /// Calls of `put` that the cache itself refused, for instance because its maximum is 0.
     pub not_stored: u64,
+    /// Calls of `take` that found a session from outside, in a store
+    /// [for early data](crate::RustlsStore::with_early_data).
+    pub from_outside: u64,
 }
 
 /// The live counters behind [`StoreStats`]. They are touched on refusals only, never on a hit.
@@ -23,6 +26,7 @@ pub(crate) struct Counters {
     pub(crate) bad_keys: Counter,
     pub(crate) oversized: Counter,
     pub(crate) not_stored: Counter,
+    pub(crate) from_outside: Counter,
 }
 
 impl Counters {
@@ -31,6 +35,7 @@ impl Counters {
             bad_keys: self.bad_keys.get(),
             oversized: self.oversized.get(),
             not_stored: self.not_stored.get(),
+            from_outside: self.from_outside.get(),
         }
     }
 }

@@ -47,6 +47,7 @@ pub struct RustlsStore {
     context: Context,
     timeout: Option<Duration>,
     max_value_len: usize,
+    early_data: bool,
     refused: Counters,
 }
 
@@ -72,6 +73,7 @@ impl RustlsStore {
             context,
             timeout: None,
             max_value_len: MAX_VALUE_LEN,
+            early_data: false,
             refused: Counters::default(),
         }
     }
@@ -94,6 +96,18 @@ impl RustlsStore {
     #[must_use]
     pub fn with_max_value_len(mut self, bytes: usize) -> Self {
         self.max_value_len = bytes;
+        self
+    }
+
+    /// For a configuration that takes early data (0-RTT), with a `max_early_data_size` above 0: sessions that come from
+    /// the cache's [external tier](sessionwheel::ExternalTier) are not resumed in TLS 1.3, but
+    /// [refused](StoreStats::from_outside), and their clients make a full handshake.
+    ///
+    /// rustls takes early data of any session that it gets, once. Whoever can write to the tier could put back there what
+    /// was used, and have it taken again. Without this, and with early data, that is relied upon not to happen.
+    #[must_use]
+    pub fn with_early_data(mut self) -> Self {
+        self.early_data = true;
         self
     }
 
@@ -171,7 +185,16 @@ impl StoresServerSessions for RustlsStore {
     /// exactly one gets it.
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
         let key = self.key(key)?;
-        self.cache.server().take_with(&key, copy).hit()
+        let server = self.cache.server();
+        let taken = server.take_entry(&key, |found| {
+            let refused = self.early_data && found.is_from_outside();
+            (!refused).then(|| copy(found.value()))
+        });
+        let taken = taken.hit()?;
+        if taken.is_none() {
+            self.refused.from_outside.add_one();
+        }
+        taken
     }
 
     /// True unless the cache's maximum is 0 or its mode leaves servers out.
@@ -190,6 +213,7 @@ impl fmt::Debug for RustlsStore {
             .field("context", &self.context)
             .field("timeout", &self.timeout)
             .field("max_value_len", &self.max_value_len)
+            .field("early_data", &self.early_data)
             .field("sessions", &self.cache.len())
             .field("refused", &self.stats())
             .finish_non_exhaustive()

@@ -156,3 +156,20 @@ fn stores_of_two_hosts_share_what_is_outside() {
         (2, 2, 3)
     );
 }
+
+#[test]
+fn a_store_for_early_data_takes_none_from_outside() {
+    let shared = Shared::default();
+    let caches = [(); 2].map(|()| SessionCache::builder().external(shared.clone()).build());
+    let stores = caches.map(|cache| RustlsStore::new(&cache.unwrap()).unwrap());
+    let [a, b] = stores.map(RustlsStore::with_early_data);
+    let put = |n: u8| assert!(a.put(vec![n; KEY_LEN], vec![n; 85]));
+    (1..=3).for_each(put);
+    assert_eq!(a.take(&[1; KEY_LEN]), Some(vec![1; 85]), "its own");
+    assert_eq!(b.take(&[2; KEY_LEN]), None);
+    assert_eq!(a.take(&[2; KEY_LEN]), None, "it was taken out all the same");
+    // It stays inside for TLS 1.2, which has no early data, and is no other for that.
+    assert_eq!(b.get(&[3; KEY_LEN]), Some(vec![3; 85]));
+    assert_eq!(b.take(&[3; KEY_LEN]), None);
+    assert_eq!((a.stats().from_outside, b.stats().from_outside), (0, 2));
+}

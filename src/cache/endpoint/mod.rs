@@ -288,6 +288,31 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
         self.lookup(key, true, f)
     }
 
+    /// Whether a lookup of the session under `key` would find it inside, or the
+    /// [external tier](ExternalTier::prepare) could answer now. If not, it is being asked from this call on.
+    ///
+    /// For stacks that see what a client offers before they look it up, and can put the handshake off: ask again
+    /// later, until this is true. Nothing is counted, and nothing taken out.
+    #[must_use]
+    pub fn prepare(&self, key: &SessionKey) -> bool {
+        let inner = self.inner;
+        let Some(external) = &inner.external else {
+            return true;
+        };
+        let asks = inner.modes.mode.includes(self.role) && !self.has_inside(key);
+        !asks
+            || inner
+                .contained(|| external.tier.prepare(key))
+                .unwrap_or(true)
+    }
+
+    /// (A lookup would take out what is for a single use.)
+    fn has_inside(&self, key: &SessionKey) -> bool {
+        let inner = self.inner;
+        let guard = inner.map.pin();
+        inner.modes.internal_lookup && inner.find(key, inner.clock.now(), &guard).is_some()
+    }
+
     /// `once`: whatever its kind, it is for a single use.
     fn lookup<R>(
         &self,
@@ -389,7 +414,14 @@ impl<V: Send + Sync + 'static> Inner<V> {
         };
         // Before it is asked for: see the tier's ground rules.
         let removals = external.removals(key);
-        let fetched = self.contained(|| external.tier.fetch(key));
+        let taken = if once {
+            self.contained(|| external.tier.take(key))
+                .unwrap_or(Some(Fetched::Miss))
+        } else {
+            None
+        };
+        let claimed = taken.is_some();
+        let fetched = taken.or_else(|| self.contained(|| external.tier.fetch(key)));
         let session = match fetched.unwrap_or(Fetched::Miss) {
             Fetched::Hit(session) => session,
             Fetched::Miss => return Resumed::Miss,
@@ -398,6 +430,9 @@ impl<V: Send + Sync + 'static> Inner<V> {
                 return Resumed::Pending;
             }
         };
+        if claimed {
+            external.removed(key);
+        }
         self.tallies.count(Count::CbHit);
         let now = self.clock.now();
         let options = SessionOptions {
@@ -415,8 +450,9 @@ impl<V: Send + Sync + 'static> Inner<V> {
             return Resumed::Miss;
         }
         let session = Session::new(session.value, &options, session.remaining, current, now);
+        let session = session.fetched(removals);
         let once = once || session.is_single_use();
-        if once && !self.claim(key) {
+        if once && !claimed && !self.claim(key) {
             return Resumed::Miss;
         }
         self.tallies.count(Count::Hit);
@@ -425,7 +461,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         let result = f(SessionRef::new(key, &session, deadline));
         if self.modes.internal_store && !once {
             // If there is no room inside, it stays outside.
-            let _ = self.put(*key, session.fetched(removals), deadline, now);
+            let _ = self.put(*key, session, deadline, now);
         }
         Resumed::Hit(result)
     }

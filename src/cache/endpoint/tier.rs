@@ -188,6 +188,24 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     /// [taken](crate::SessionCache::take). It is used only if this says true.
     fn claim(&self, key: &SessionKey) -> bool;
 
+    /// [`fetch`](Self::fetch) and [`claim`](Self::claim) in one, for tiers that have one step for both: the session, if it was
+    /// there and is the caller's alone now. `None`, as by default, if those are to be called one after the other.
+    ///
+    /// Called for a lookup that takes the session out whatever its kind, and has found none inside.
+    fn take(&self, key: &SessionKey) -> Option<Fetched<V>> {
+        let _ = key;
+        None
+    }
+
+    /// Whether a [`fetch`](Self::fetch) that comes next would wait for nothing and be answered. If not, the tier asks from now
+    /// on, and says yes after some time, whatever comes of it. Must not wait itself.
+    ///
+    /// Called when a handshake can be put off until then. By default yes: the tier is asked when it has to be.
+    fn prepare(&self, key: &SessionKey) -> bool {
+        let _ = key;
+        true
+    }
+
     /// A session has left the cache, or is to be resumed no more; whether to keep it here is the tier's to
     /// say. Not called for those that were replaced or claimed.
     fn remove(&self, key: &SessionKey, reason: Reason);
