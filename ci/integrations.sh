@@ -36,7 +36,8 @@ openssl_integration() {
 redis() {
     has redis-server || skip "there is no redis-server"
     redis-server --version
-    cargo test --package sessionwheel-redis --test single_use --test soak
+    cargo test --package sessionwheel-redis --test single_use --test cluster --test soak
+    cargo test --package sessionwheel-redis --features tls --lib --test tls
     cargo test --package handshake-storm --features redis --test fleet
 }
 export -f integrations replays aws_lc_rs openssl_integration redis

@@ -9,16 +9,16 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Whether the tier is asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Whether a server is asked. The later, the worse.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub enum BreakerState {
     /// It is.
     Closed,
-    /// It is not: too many requests in a row have failed. Every lookup outside is a miss at once.
-    Open,
-    /// The same, and it is being tried whether it answers again.
+    /// It is not, and it is being tried whether it answers again.
     Probing,
+    /// It is not: too many requests in a row have failed. Every lookup there is a miss at once.
+    Open,
 }
 
 pub(crate) struct Breaker {
@@ -30,7 +30,6 @@ pub(crate) struct Breaker {
     opened: AtomicU64,
     probing: AtomicU32,
     epoch: Instant,
-    pub(crate) openings: AtomicU64,
 }
 
 impl Breaker {
@@ -42,7 +41,6 @@ impl Breaker {
             opened: AtomicU64::new(0),
             probing: AtomicU32::new(0),
             epoch: Instant::now(),
-            openings: AtomicU64::new(0),
         }
     }
 
@@ -66,19 +64,14 @@ impl Breaker {
         }
     }
 
-    pub(crate) fn failed(&self, now: Instant) {
+    /// True if that has opened it.
+    pub(crate) fn failed(&self, now: Instant) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if failures >= self.threshold {
-            let opened = self.opened.compare_exchange(
-                0,
-                self.stamp(now),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-            if opened.is_ok() {
-                self.openings.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        failures >= self.threshold
+            && self
+                .opened
+                .compare_exchange(0, self.stamp(now), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// When a probe is due, if the breaker is open.
@@ -117,14 +110,12 @@ mod tests {
         let breaker = Breaker::new(3, Duration::from_secs(9));
         let now = Instant::now();
         for _ in 0..2 {
-            breaker.failed(now);
-            breaker.failed(now);
+            assert!(!breaker.failed(now) && !breaker.failed(now));
             assert_eq!(breaker.state(), BreakerState::Closed);
             breaker.succeeded();
         }
-        (0..5).for_each(|_| breaker.failed(now));
+        assert_eq!((0..5).filter(|_| breaker.failed(now)).count(), 1);
         assert_eq!(breaker.state(), BreakerState::Open);
-        assert_eq!(breaker.openings.load(Ordering::Relaxed), 1);
         let due = breaker.probe_at().unwrap();
         assert!(due >= now + Duration::from_secs(9));
         breaker.succeeded();

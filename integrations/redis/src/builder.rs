@@ -5,12 +5,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use sessionwheel::{BuildError, SessionId};
 
 use crate::codec::Codec;
 use crate::core::Core;
 use crate::keys::{Keyring, Keys};
+use crate::node::Node;
+use crate::nodes::Nodes;
+use crate::place::{Place, TlsConfig};
 use crate::server::Server;
 use crate::tier::RedisTier;
 
@@ -36,6 +38,9 @@ pub(crate) struct Settings {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RedisTierBuilder<V> {
     server: Server,
+    /// More of a Cluster than the server, if it is of one.
+    seeds: Vec<Server>,
+    tls: Option<TlsConfig>,
     keys: Keyring,
     codec: Codec<V>,
     settings: Settings,
@@ -46,7 +51,7 @@ pub struct RedisTierBuilder<V> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TierError {
-    /// The address is none, or asks for what isn't there: TLS, for one.
+    /// The address is none, or asks for what isn't there: TLS without the feature `tls`, for one.
     Address(String),
     /// A number that is too high for the bookkeeping of writes.
     Build(BuildError),
@@ -66,28 +71,12 @@ impl fmt::Display for TierError {
 
 impl Error for TierError {}
 
-/// `redis://[[user]:password@]host[:port][/db]` or `unix:///path[?db=…&user=…&pass=…]`.
-fn parse(address: &str) -> Result<ConnectionInfo, TierError> {
-    let server = address
-        .into_connection_info()
-        // The error may quote the password.
-        .map_err(|_| TierError::Address("neither redis://host:port nor unix:///path".into()))?;
-    match server.addr() {
-        ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(..) => Ok(server),
-        _ => Err(TierError::Address(
-            "TLS is not spoken here; use a unix socket or a tunnel".into(),
-        )),
-    }
-}
-
 impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     pub(crate) fn new(address: &str, keys: Keyring, codec: Codec<V>) -> Result<Self, TierError> {
         Ok(Self {
-            server: Server {
-                info: parse(address)?,
-                sentinels: Vec::new(),
-                master: String::new(),
-            },
+            server: Server::new(Place::parse(address)?),
+            seeds: Vec::new(),
+            tls: None,
             keys,
             codec,
             settings: Settings {
@@ -115,12 +104,72 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     ///
     /// # Errors
     ///
-    /// [`TierError::Address`] if one of them is none.
+    /// [`TierError::Address`] if one of them is none, or this is a [Cluster](Self::cluster).
     pub fn sentinels(mut self, addresses: &[&str], master: &str) -> Result<Self, TierError> {
-        let parsed = addresses.iter().map(|address| parse(address));
+        let parsed = addresses.iter().map(|address| Place::parse(address));
         self.server.sentinels = parsed.collect::<Result<_, _>>()?;
         self.server.master = master.to_owned();
+        self.check_nodes()?;
         Ok(self)
+    }
+
+    /// The tier's address is of one node of a Cluster, and these are of some others: one of them that answers is asked
+    /// who has which slots, at first and whenever that has changed. All nodes take the login of the tier's address.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError::Address`] if one of them is none, or a socket, or has a database: a Cluster has only one. Likewise if
+    /// there are Sentinels, which a Cluster does without.
+    pub fn cluster(mut self, others: &[&str]) -> Result<Self, TierError> {
+        let mut seeds = vec![self.server.clone()];
+        for other in others {
+            seeds.push(Server::new(Place::parse(other)?));
+        }
+        self.seeds = seeds;
+        self.check_nodes()?;
+        // The login is that of the tier.
+        self.server.in_cluster = true;
+        let addresses = self.seeds.iter().filter_map(Server::address);
+        self.seeds = addresses.map(|address| self.server.at(&address)).collect();
+        Ok(self)
+    }
+
+    fn check_nodes(&self) -> Result<(), TierError> {
+        let is_node =
+            |seed: &Server| seed.address().is_some() && seed.place.info.redis_settings().db() == 0;
+        let no_sentinels = self.seeds.is_empty() || self.server.sentinels.is_empty();
+        if no_sentinels && self.seeds.iter().all(is_node) {
+            return Ok(());
+        }
+        let what = "a Cluster's node has a host, a port, no database, and no Sentinels";
+        Err(TierError::Address(what.into()))
+    }
+
+    /// How to speak TLS with those whose address begins with `rediss://` (or `valkeys://`): which certificates are
+    /// trusted, and which one is shown, if the servers ask for one. The certificate has to be good for the host in the
+    /// address; with Sentinels and with a Cluster, for what they call the server, often an IP address.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use sessionwheel_redis::rustls::{ClientConfig, RootCertStore};
+    /// # use sessionwheel_redis::{Codec, Keyring, RedisTier};
+    ///
+    /// # let codec = Codec::new(*b"text", |_: &String, _: &mut Vec<u8>| (), |_: &[u8]| None);
+    /// # let keys = Keyring::new(1, [0x5A; 32]);
+    /// let roots = RootCertStore::empty(); // with the one that has signed the servers' certificates
+    /// let config = ClientConfig::builder()
+    ///     .with_root_certificates(roots)
+    ///     .with_no_client_auth();
+    /// let tier = RedisTier::builder("rediss://10.0.0.7:6380/", keys, codec)?
+    ///     .tls(Arc::new(config))
+    ///     .build()?;
+    /// # drop(tier);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: std::sync::Arc<rustls::ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
     }
 
     /// How long a handshake waits for Redis at most, per question: 2 ms if not set. A lookup that finds a
@@ -130,14 +179,15 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
         self
     }
 
-    /// How many connections there are for lookups, one at least: 4 if not set. There is one more for writes.
+    /// How many connections there are for lookups, one at least: 4 if not set. There is one more for writes. With a
+    /// Cluster, to each master.
     pub fn connections(mut self, connections: usize) -> Self {
         self.settings.connections = connections.max(1);
         self
     }
 
     /// How many sessions may wait to be written, and how many removals to be sent, one at least: 16,384 of each
-    /// if not set. The oldest is dropped for one more.
+    /// if not set. The oldest is dropped for one more. With a Cluster, for each master.
     pub fn queue(mut self, length: usize) -> Self {
         self.settings.queue = length.max(1);
         self
@@ -217,9 +267,20 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     ///
     /// # Errors
     ///
-    /// [`TierError::Build`] if [`marks`](Self::marks) is too high.
-    pub fn build(self) -> Result<RedisTier<V>, TierError> {
-        let core = Core::new(self.server, self.settings, Keys::new(self.keys));
+    /// [`TierError::Build`] if [`marks`](Self::marks) is too high, [`TierError::Address`] if TLS is to be spoken and nobody
+    /// has said how.
+    pub fn build(mut self) -> Result<RedisTier<V>, TierError> {
+        for server in self.seeds.iter_mut().chain([&mut self.server]) {
+            for place in server.sentinels.iter_mut().chain([&mut server.place]) {
+                place.set_tls(self.tls.as_ref())?;
+            }
+        }
+        let nodes = if self.seeds.is_empty() {
+            Nodes::one(Node::new(self.server, &self.settings))
+        } else {
+            Nodes::cluster(self.seeds, self.settings.queue)
+        };
+        let core = Core::new(nodes, self.settings, Keys::new(self.keys));
         Ok(RedisTier::new(core.map_err(TierError::Build)?, self.codec))
     }
 }
@@ -245,10 +306,12 @@ mod tests {
             "",
             "http://x/",
             "redis//x",
-            "rediss://:sesame@x:1/",
+            "rediss://:sesame@x:port/",
             "redis://:sesame@x:port/",
         ] {
-            let error = parse(bad).unwrap_err();
+            let Err(error) = Place::parse(bad) else {
+                panic!("{bad} is an address")
+            };
             assert!(matches!(error, TierError::Address(_)));
             assert!(!format!("{error} {error:?}").contains("sesame"), "{bad}");
         }
@@ -258,10 +321,54 @@ mod tests {
             "unix:///run/redis.sock?db=2",
             "valkey://x/",
         ] {
-            parse(good).unwrap();
+            assert!(!Place::parse(good).unwrap().secure);
         }
+        // Never in the clear.
+        for secret in ["rediss://:sesame@x:1/", "valkeys://:sesame@x:1/"] {
+            let tls = Place::parse(secret);
+            assert_eq!(tls.is_ok_and(|place| place.secure), cfg!(feature = "tls"));
+            let codec = Codec::new(*b"unit", |(): &(), _| (), |_| Some(()));
+            let made = RedisTierBuilder::new(secret, Keyring::new(1, [0; 32]), codec);
+            assert!(made.and_then(RedisTierBuilder::build).is_err());
+        }
+        let builder = builder("redis://u:sesame@x/");
+        assert!(!format!("{builder:?}").contains("sesame"));
+    }
+
+    fn builder(address: &str) -> RedisTierBuilder<()> {
         let codec = Codec::new(*b"unit", |(): &(), _| (), |_| Some(()));
-        let builder = RedisTierBuilder::new("redis://u:sesame@x/", Keyring::new(1, [0; 32]), codec);
-        assert!(!format!("{:?}", builder.unwrap()).contains("sesame"));
+        RedisTierBuilder::new(address, Keyring::new(1, [0; 32]), codec).unwrap()
+    }
+
+    #[test]
+    fn a_cluster_has_hosts_and_one_login() {
+        for (address, other) in [
+            ("redis://a/1", "redis://b/"),
+            ("redis://a/", "redis://b/1"),
+            ("unix:///a", "redis://b/"),
+            ("redis://a/", "unix:///b"),
+            ("redis://a/", "b"),
+        ] {
+            let refused = builder(address).cluster(&[other]);
+            assert!(
+                matches!(refused, Err(TierError::Address(_))),
+                "{address} {other}"
+            );
+        }
+        let sentinels = builder("redis://a/").sentinels(&["redis://s/"], "m");
+        assert!(sentinels.unwrap().cluster(&[]).is_err());
+        let cluster = builder("redis://a/").cluster(&[]).unwrap();
+        assert!(cluster.sentinels(&["redis://s/"], "m").is_err());
+        let made = builder("redis://u:p@a:7000/").cluster(&["redis://b:7001/"]);
+        let seeds = made.unwrap().seeds;
+        let shown: Vec<_> = seeds
+            .iter()
+            .map(|seed| seed.place.info.addr().to_string())
+            .collect();
+        assert_eq!(shown, ["a:7000", "b:7001"]);
+        for seed in seeds {
+            assert_eq!(seed.place.info.redis_settings().password(), Some("p"));
+            assert!(seed.in_cluster);
+        }
     }
 }

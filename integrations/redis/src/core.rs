@@ -8,29 +8,30 @@
 //!   that are to be removed. No mark means: ask Redis. A mark that is lost costs misses.
 //! - A mark is put before what it stands for is queued, so that whoever comes later finds it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-use crossbeam_queue::ArrayQueue;
+use crossbeam_channel::Receiver;
 use redis::{Cmd, Value};
 use sessionwheel::{Clock, ExpiringMap, SessionKey, Timestamp};
 
-use crate::breaker::Breaker;
+use crate::breaker::BreakerState;
 use crate::builder::Settings;
 use crate::contexts::Contexts;
 use crate::entry::{Entry, State};
 use crate::flights::Flights;
-use crate::health::{Health, Histogram, Tallies};
+use crate::health::{Health, Histogram, NodeHealth, Tallies};
 use crate::keys::Keys;
-use crate::link::{Failure, Link, told};
+use crate::link::Failure;
+use crate::node::Queues;
+use crate::nodes::Nodes;
 use crate::questions::{KEPT, Question};
-use crate::server::Server;
+use crate::redirect::HOPS;
+use crate::{keeper, worker};
 
-/// Sent together at most.
-pub(crate) const BATCH: usize = 128;
+/// Between two flushes of the marks.
+pub(crate) const TIDY: Duration = Duration::from_millis(250);
 
 /// So long a mark that says nothing any more is still there: longer than any lookup that began before.
 const LINGER: Duration = Duration::from_secs(1);
@@ -44,26 +45,19 @@ pub(crate) struct Removal {
 }
 
 pub(crate) struct Core {
-    pub(crate) server: Server,
+    pub(crate) nodes: Nodes,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
     pub(crate) contexts: Contexts,
     pub(crate) flights: Flights,
-    pub(crate) breaker: Breaker,
+    pub(crate) breaker_openings: AtomicU64,
     pub(crate) tallies: Tallies,
     pub(crate) latency: Histogram,
-    pub(crate) writes: ArrayQueue<Arc<Entry>>,
-    pub(crate) removals: ArrayQueue<Removal>,
     pub(crate) marks: ExpiringMap<SessionKey, Arc<Entry>>,
-    /// Questions that nobody waits for: to be asked, and asked.
-    pub(crate) questions: ArrayQueue<Arc<Question>>,
+    /// Questions that nobody waits for.
     asked: ExpiringMap<SessionKey, Arc<Question>>,
     clock: Clock,
-    /// Links that nobody uses.
-    ready: (Sender<Link>, Receiver<Link>),
-    /// Links for lookups, used or not.
-    pub(crate) links: AtomicUsize,
-    /// Commands that were sent and not answered yet: batches of the worker.
+    /// What was taken from a queue and is not done yet: batches.
     pub(crate) in_flight: AtomicUsize,
     pub(crate) started: OnceLock<Started>,
     /// When the worker has to have ended.
@@ -74,15 +68,15 @@ pub(crate) struct Core {
 /// Who has used the tier first.
 pub(crate) struct Started {
     pid: u32,
-    /// `None` if there could be no thread: the tier is down.
-    worker: Option<Thread>,
-    /// Closed when the worker has ended.
+    /// Else there could be no thread: the tier is down.
+    has_thread: bool,
+    /// Closed when all threads have ended.
     pub(crate) ended: Receiver<()>,
 }
 
 impl Core {
     pub(crate) fn new(
-        server: Server,
+        nodes: Nodes,
         settings: Settings,
         keys: Keys,
     ) -> Result<Self, sessionwheel::BuildError> {
@@ -96,21 +90,16 @@ impl Core {
             .now(clock.now())
             .build()?;
         Ok(Self {
-            server,
+            nodes,
             keys,
             contexts: Contexts::new(),
             flights: Flights::new(),
-            breaker: Breaker::new(settings.breaker.0, settings.breaker.1),
+            breaker_openings: AtomicU64::new(0),
             tallies: Tallies::default(),
             latency: Histogram::default(),
-            writes: ArrayQueue::new(settings.queue),
-            removals: ArrayQueue::new(settings.queue),
-            questions: ArrayQueue::new(settings.queue),
             asked,
             marks,
             clock,
-            ready: crossbeam_channel::bounded(settings.connections),
-            links: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             started: OnceLock::new(),
             stop_by: OnceLock::new(),
@@ -119,16 +108,22 @@ impl Core {
         })
     }
 
-    /// Starts the worker if nobody has. Whether the tier may be used by this process.
+    /// Starts the threads if nobody has. Whether the tier may be used by this process.
     pub(crate) fn is_up(self: &Arc<Self>) -> bool {
         let started = self.started.get_or_init(|| {
             let (end, ended) = crossbeam_channel::bounded(0);
-            let core = self.clone();
-            let thread = std::thread::Builder::new().name("sessionwheel-redis".into());
-            let thread = thread.spawn(move || crate::worker::run(&core, end));
+            let thread = if self.nodes.is_cluster() {
+                let core = self.clone();
+                let run = move || keeper::run(&core, &end);
+                let thread = worker::thread().spawn(run).ok();
+                thread.map(|handle| _ = self.nodes.keeper.set(handle.thread().clone()))
+            } else {
+                let all = self.nodes.all();
+                all.first().and_then(|node| worker::spawn(self, node, end))
+            };
             Started {
                 pid: std::process::id(),
-                worker: thread.ok().map(|handle| handle.thread().clone()),
+                has_thread: thread.is_some(),
                 ended,
             }
         });
@@ -136,13 +131,32 @@ impl Core {
             Tallies::add(&self.tallies.forked);
             return false;
         }
-        started.worker.is_some()
+        started.has_thread
     }
 
     pub(crate) fn wake(&self) {
-        if let Some(worker) = self.started.get().and_then(|s| s.worker.as_ref()) {
-            worker.unpark();
+        self.nodes.wake();
+    }
+
+    /// Whether the threads have to end.
+    pub(crate) fn is_over(&self) -> bool {
+        let by = self.stop_by.get();
+        by.is_some_and(|by| self.is_idle() || Instant::now() >= *by)
+    }
+
+    /// At the end each thread looks again and again whether the others are done.
+    pub(crate) fn shorter_at_the_end(&self, nap: Duration) -> Duration {
+        let shortest = Duration::from_millis(1);
+        match self.stop_by.get() {
+            Some(_) => shortest,
+            None => nap.max(shortest),
         }
+    }
+
+    /// When something that may take so long has to be done.
+    pub(crate) fn until(&self, timeout: Duration) -> Instant {
+        let until = Instant::now() + timeout;
+        self.stop_by.get().map_or(until, |by| until.min(*by))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -202,28 +216,60 @@ impl Core {
             Tallies::add(&self.tallies.dropped_writes);
             return;
         }
-        if let Some(oldest) = self.writes.force_push(entry)
+        self.queue_write(entry);
+    }
+
+    /// Queues it, marked as it is.
+    pub(crate) fn queue_write(&self, entry: Arc<Entry>) {
+        let queued = entry.clone();
+        let pushed_out = self
+            .nodes
+            .push(&entry.name, |queues| queues.writes.force_push(queued));
+        if let Some(oldest) = pushed_out
             && oldest.step(State::Queued, State::Unshared)
         {
             oldest.forget_sealed();
             Tallies::add(&self.tallies.dropped_writes);
         }
-        self.wake();
     }
 
     pub(crate) fn enqueue_removal(&self, removal: Removal) {
-        if self.removals.force_push(removal).is_some() {
+        let name = removal.name.clone();
+        let pushed_out = self
+            .nodes
+            .push(&name, |queues| queues.removals.force_push(removal));
+        if pushed_out.is_some() {
             Tallies::add(&self.tallies.dropped_removals);
         }
-        self.wake();
     }
 
     /// A removal of what Redis will remove by itself.
     pub(crate) fn enqueue_expired(&self, removal: Removal) {
-        if self.removals.len() >= self.removals.capacity() / 2 {
+        let name = removal.name.clone();
+        let half_full = |queues: &Queues| {
+            let half = queues.removals.capacity() / 2;
+            if queues.removals.len() >= half {
+                return true;
+            }
+            let pushed_out = queues.removals.force_push(removal);
+            if pushed_out.is_some() {
+                Tallies::add(&self.tallies.dropped_removals);
+            }
+            false
+        };
+        if self.nodes.push(&name, half_full) {
             Tallies::add(&self.tallies.left_to_expiry);
-        } else {
-            self.enqueue_removal(removal);
+        }
+    }
+
+    /// A removal that could not be sent. If the queue is full, what it has is newer.
+    pub(crate) fn put_back_removal(&self, removal: Removal) {
+        let name = removal.name.clone();
+        let put = self
+            .nodes
+            .push(&name, |queues| queues.removals.push(removal));
+        if put.is_err() {
+            Tallies::add(&self.tallies.dropped_removals);
         }
     }
 
@@ -239,7 +285,8 @@ impl Core {
         if let Some(asked) = self.asked(key) {
             return Some(asked);
         }
-        if self.breaker.is_open() {
+        let node = self.nodes.of(name);
+        if node.is_some_and(|node| node.breaker.is_open()) {
             Tallies::add(&self.tallies.skipped);
             return None;
         }
@@ -251,12 +298,19 @@ impl Core {
             Tallies::add(&self.tallies.starved);
             return None;
         }
-        if let Some(oldest) = self.questions.force_push(question.clone()) {
+        self.queue_question(question.clone());
+        Some(question)
+    }
+
+    pub(crate) fn queue_question(&self, question: Arc<Question>) {
+        let queued = question.clone();
+        let pushed_out = self
+            .nodes
+            .push(&question.name, |queues| queues.questions.force_push(queued));
+        if let Some(oldest) = pushed_out {
             Tallies::add(&self.tallies.starved);
             oldest.answer(None);
         }
-        self.wake();
-        Some(question)
     }
 
     /// Whoever asks for this session asks anew.
@@ -265,8 +319,8 @@ impl Core {
     }
 
     /// Nobody can be asked.
-    pub(crate) fn give_up_questions(&self) {
-        while let Some(question) = self.questions.pop() {
+    pub(crate) fn give_up_questions(&self, queues: &Queues) {
+        while let Some(question) = queues.questions.pop() {
             Tallies::add(&self.tallies.errors);
             question.answer(None);
         }
@@ -282,82 +336,26 @@ impl Core {
 
     // What is asked, and waited for.
 
-    /// Asks one question. Every failure is counted.
-    pub(crate) fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
-        if self.breaker.is_open() {
-            Tallies::add(&self.tallies.skipped);
-            return Err(Failure::Timeout);
-        }
-        loop {
-            let Ok(link) = self.ready.1.recv_deadline(until) else {
-                Tallies::add(&self.tallies.starved);
-                // Busy is not broken.
-                if self.links.load(Ordering::Relaxed) == 0 {
-                    self.failed();
-                }
-                return Err(Failure::Timeout);
-            };
-            let mut borrowed = Borrowed {
-                core: self,
-                link: Some(link),
-            };
-            if !borrowed.is_quiet() {
-                continue;
-            }
-            let begun = Instant::now();
-            let value = borrowed.ask(&command.get_packed_command(), until);
-            return match value {
-                Ok(value) => {
-                    if let Value::ServerError(error) = value {
-                        // A master that is none any more: wherever the master is now, it isn't there.
-                        if error.code() != "READONLY" {
-                            borrowed.give_back();
-                        }
-                        Tallies::add(&self.tallies.errors);
-                        self.failed();
-                        let why = told(&error);
-                        self.note(&why);
-                        return Err(Failure::Refused(why));
+    /// Asks one question about what is called so, and asks again wherever it is sent. Every failure is counted.
+    pub(crate) fn ask(&self, command: &Cmd, name: &[u8], until: Instant) -> Result<Value, Failure> {
+        let command = command.get_packed_command();
+        let (mut node, mut asking) = (self.nodes.of(name), false);
+        for _ in 0..HOPS {
+            let Some(asked) = node else { break };
+            match asked.ask(self, &command, asking, until)? {
+                Ok(value) => return Ok(value),
+                Err(redirect) => {
+                    Tallies::add(&self.tallies.redirected);
+                    if !redirect.once {
+                        self.nodes.outdated();
                     }
-                    borrowed.give_back();
-                    self.latency.add(begun.elapsed());
-                    self.breaker.succeeded();
-                    Ok(value)
+                    (node, asking) = (self.nodes.at(&redirect.to), redirect.once);
                 }
-                Err(failure) => {
-                    drop(borrowed);
-                    Tallies::add(match failure {
-                        Failure::Timeout => &self.tallies.timeouts,
-                        _ => &self.tallies.errors,
-                    });
-                    self.failed();
-                    Err(failure)
-                }
-            };
+            }
         }
-    }
-
-    fn failed(&self) {
-        self.breaker.failed(Instant::now());
-        self.wake();
-    }
-
-    /// Adds a link for lookups, unless there are enough.
-    pub(crate) fn add_link(&self, link: Link) {
-        self.links.fetch_add(1, Ordering::Relaxed);
-        if self.ready.0.try_send(link).is_err() {
-            self.links.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Drops the links that nobody uses.
-    pub(crate) fn drop_links(&self) {
-        while let Ok(link) = self.ready.1.try_recv() {
-            drop(Borrowed {
-                core: self,
-                link: Some(link),
-            });
-        }
+        Tallies::add(&self.tallies.unrouted);
+        self.nodes.outdated();
+        Err(Failure::Timeout)
     }
 
     pub(crate) fn note(&self, error: &str) {
@@ -372,9 +370,7 @@ impl Core {
 
     /// Whether all that was queued is out and answered.
     pub(crate) fn is_idle(&self) -> bool {
-        self.writes.is_empty()
-            && self.removals.is_empty()
-            && self.in_flight.load(Ordering::Acquire) == 0
+        self.nodes.is_idle() && self.in_flight.load(Ordering::Acquire) == 0
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -382,16 +378,21 @@ impl Core {
             .last_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let nodes: Vec<_> = self.nodes.all().iter().map(|node| node.health()).collect();
+        let sum = |number: fn(&NodeHealth) -> usize| nodes.iter().map(number).sum::<usize>();
+        let waiting = &self.nodes.waiting;
+        let worst = nodes.iter().map(|node| node.breaker).max();
         Health {
-            breaker: self.breaker.state(),
-            breaker_openings: self.breaker.openings.load(Ordering::Relaxed),
-            connections: self.links.load(Ordering::Relaxed),
-            queued_writes: self.writes.len(),
-            queued_removals: self.removals.len(),
+            breaker: worst.unwrap_or(BreakerState::Closed),
+            breaker_openings: self.breaker_openings.load(Ordering::Relaxed),
+            connections: sum(|node| node.connections),
+            queued_writes: waiting.writes.len() + sum(|node| node.queued_writes),
+            queued_removals: waiting.removals.len() + sum(|node| node.queued_removals),
             marks: self.marks.len(),
             last_error: last.clone(),
             counters: self.tallies.snapshot(),
             latency: self.latency.snapshot(),
+            nodes,
         }
     }
 }
@@ -401,7 +402,7 @@ impl Started {
     pub(crate) fn by(pid: u32) -> Self {
         Self {
             pid,
-            worker: None,
+            has_thread: true,
             ended: crossbeam_channel::never(),
         }
     }
@@ -409,47 +410,5 @@ impl Started {
     /// A child has the parent's memory and none of its threads, and must not touch its connections.
     pub(crate) fn is_ours(&self) -> bool {
         self.pid == std::process::id()
-    }
-}
-
-/// A link in use. It is dropped with this, unless it is given back.
-struct Borrowed<'a> {
-    core: &'a Core,
-    link: Option<Link>,
-}
-
-impl Borrowed<'_> {
-    fn is_quiet(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::is_quiet)
-    }
-
-    fn ask(&mut self, command: &[u8], until: Instant) -> Result<Value, Failure> {
-        let link = self.link.as_mut().ok_or(Failure::Closed)?;
-        link.send(command, until)?;
-        let value = link.reply(until)?;
-        match value {
-            Value::Nil | Value::BulkString(_) | Value::ServerError(_) => Ok(value),
-            _ => Err(Failure::Garbage),
-        }
-    }
-
-    fn give_back(&mut self) {
-        // Whoever takes it looks whether it is quiet.
-        if self.link.as_ref().is_some_and(Link::is_drained)
-            && let Some(link) = self.link.take()
-            && let Err(error) = self.core.ready.0.try_send(link)
-        {
-            self.link = Some(error.into_inner());
-        }
-    }
-}
-
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        if self.link.take().is_some() {
-            self.core.links.fetch_sub(1, Ordering::Relaxed);
-            Tallies::add(&self.core.tallies.connections_dropped);
-            self.core.wake();
-        }
     }
 }

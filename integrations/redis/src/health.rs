@@ -98,6 +98,12 @@ counters! {
     connections_failed,
     /// Connections dropped because of a failure, or because something had come unasked.
     connections_dropped,
+    /// Lookups, claims and what was written of which a node of a Cluster said that another has it.
+    redirected,
+    /// Lookups and claims for which the Cluster has no master that is known here: misses.
+    unrouted,
+    /// How often a Cluster has said who has which slots.
+    maps,
     /// Calls in a process that was forked after the tier's first use: the tier is down there.
     forked,
 }
@@ -112,7 +118,7 @@ impl Tallies {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether Redis is asked.
+    /// Whether Redis is asked; with a Cluster the worst of its masters.
     pub breaker: BreakerState,
     /// How often the breaker has opened.
     pub breaker_openings: u64,
@@ -130,6 +136,24 @@ pub struct Health {
     pub counters: TierCounters,
     /// How long Redis took to answer lookups and claims, whatever the answer; not those that failed.
     pub latency: Latency,
+    /// Each server that is asked: one, or the masters of a Cluster.
+    pub nodes: Vec<NodeHealth>,
+}
+
+/// How the tier and one server get along.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct NodeHealth {
+    /// Its host and port, or its socket; with Sentinels that of the builder.
+    pub address: String,
+    /// Whether it is asked.
+    pub breaker: BreakerState,
+    /// Connections for lookups that are there, in use or not.
+    pub connections: usize,
+    /// Sessions that wait to be written to it.
+    pub queued_writes: usize,
+    /// Removals that wait to be sent to it.
+    pub queued_removals: usize,
 }
 
 /// A histogram of times, in powers of two of a microsecond.

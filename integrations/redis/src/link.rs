@@ -8,7 +8,7 @@
 //!   nobody else's.
 //! - Nothing may be there to be read when a request is sent ([`Link::is_quiet`]).
 //! - What a server sends is bounded before it is parsed: in length, and to the four kinds that are ever
-//!   asked for.
+//!   asked for, or arrays of them.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -18,14 +18,21 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, ConnectionAddr, ConnectionInfo, ServerError, Value};
+use redis::{Cmd, ConnectionAddr, ServerError, Value};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::place::Place;
 use crate::seal::MAX_SEALED_LEN;
+#[cfg(feature = "tls")]
+use crate::tls::TlsStream;
 
 /// Error messages are shorter.
 const MAX_LINE_LEN: usize = 1_024;
+
+/// Of an answer that is an array: more than the map of any Cluster has.
+const MAX_PARTS: usize = 1 << 20;
+const MAX_DEPTH: u8 = 6;
 
 /// Read at a time.
 const CHUNK: usize = 4_096;
@@ -65,6 +72,53 @@ impl fmt::Display for Failure {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    /// Some of it, perhaps. With TLS all of it, though not necessarily on its way.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.write(bytes),
+            Self::Unix(unix) => unix.write(bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.put(bytes).map(|()| bytes.len()),
+        }
+    }
+
+    /// Sends what `write` has not.
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.read(chunk),
+            Self::Unix(unix) => unix.read(chunk),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => {
+                tls.take_in()?;
+                tls.read(chunk)
+            }
+        }
+    }
+
+    /// What is here, and needs no waiting for.
+    fn read_decrypted(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.read(chunk),
+            _ => {
+                let _ = chunk;
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+    }
 }
 
 pub(crate) struct Link {
@@ -75,9 +129,18 @@ pub(crate) struct Link {
 
 impl Link {
     /// A link that has logged in, chosen its database and been answered.
-    pub(crate) fn connect(to: &ConnectionInfo, until: Instant) -> Result<Self, Failure> {
-        let stream = match to.addr() {
-            ConnectionAddr::Tcp(host, port) => Stream::Tcp(tcp(host, *port, until)?),
+    pub(crate) fn connect(to: &Place, until: Instant) -> Result<Self, Failure> {
+        let stream = match to.info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let tcp = tcp(host, *port, until)?;
+                match &to.tls {
+                    None => Stream::Tcp(tcp),
+                    #[cfg(feature = "tls")]
+                    Some(config) => Stream::Tls(TlsStream::new(tcp, host, config)?.into()),
+                    #[cfg(not(feature = "tls"))]
+                    Some(never) => match *never {},
+                }
+            }
             ConnectionAddr::Unix(path) => Stream::Unix(unix(path)?),
             _ => return Err(Failure::Io(io::ErrorKind::Unsupported.into())),
         };
@@ -85,7 +148,7 @@ impl Link {
             stream,
             inbox: Vec::new(),
         };
-        let settings = to.redis_settings();
+        let settings = to.info.redis_settings();
         let mut hello = Vec::new();
         if let Some(password) = settings.password() {
             let mut auth = redis::cmd("AUTH");
@@ -120,54 +183,89 @@ impl Link {
         }
     }
 
-    /// Two strings, asked for by one command: what a Sentinel says; `None` if it says nil.
-    pub(crate) fn ask_pair(
-        &mut self,
-        command: &Cmd,
-        until: Instant,
-    ) -> Result<Option<(String, String)>, Failure> {
-        const TWO: &[u8] = b"*2\r\n";
-        const NIL: &[u8] = b"*-1\r\n";
+    /// The same for an answer that may be an array, or arrays of arrays: what Sentinels and Clusters say.
+    pub(crate) fn ask_nested(&mut self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
         self.send(&command.get_packed_command(), until)?;
-        while self.inbox.len() < TWO.len() {
+        let mut parts = MAX_PARTS;
+        match self.nested(until, MAX_DEPTH, &mut parts)? {
+            Value::ServerError(error) => Err(Failure::Refused(told(&error))),
+            value => Ok(value),
+        }
+    }
+
+    /// `parts`: so many more in all.
+    fn nested(&mut self, until: Instant, depth: u8, parts: &mut usize) -> Result<Value, Failure> {
+        while self.inbox.is_empty() {
             self.receive(until)?;
         }
-        if !self.inbox.starts_with(TWO) {
-            if NIL.starts_with(&self.inbox) || self.inbox.starts_with(NIL) {
-                return Ok(None);
-            }
-            return match self.reply(until)? {
-                Value::ServerError(error) => Err(Failure::Refused(told(&error))),
-                Value::Nil => Ok(None),
-                _ => Err(Failure::Garbage),
-            };
+        if self.inbox[0] != b'*' {
+            return self.reply(until);
         }
-        self.inbox.drain(..TWO.len());
-        let mut text = || match self.reply(until)? {
-            Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| Failure::Garbage),
-            _ => Err(Failure::Garbage),
+        let end = loop {
+            match line_end(&self.inbox)? {
+                Some(end) => break end,
+                None => self.receive(until)?,
+            }
         };
-        Ok(Some((text()?, text()?)))
+        let len = announced(&self.inbox[1..end])?;
+        self.inbox.drain(..end + 2);
+        let Some(len) = len else {
+            return Ok(Value::Nil);
+        };
+        *parts = parts.checked_sub(len).ok_or(Failure::Garbage)?;
+        let depth = depth.checked_sub(1).ok_or(Failure::Garbage)?;
+        let all = (0..len).map(|_| self.nested(until, depth, parts));
+        all.collect::<Result<_, _>>().map(Value::Array)
     }
 
     /// Sends all of `bytes`. With a failure some of it may be sent.
     pub(crate) fn send(&mut self, mut bytes: &[u8], until: Instant) -> Result<(), Failure> {
         while !bytes.is_empty() {
-            let sent = match &mut self.stream {
-                Stream::Tcp(tcp) => tcp.write(bytes),
-                Stream::Unix(unix) => unix.write(bytes),
-            };
-            match sent {
+            match self.stream.write(bytes) {
                 Ok(0) => return Err(Failure::Closed),
                 Ok(sent) => bytes = &bytes[sent..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(PollFlags::OUT, until)?;
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => self.again(error, PollFlags::OUT, until)?,
+            }
+        }
+        self.flush(until)
+    }
+
+    fn flush(&mut self, until: Instant) -> Result<(), Failure> {
+        #[cfg(feature = "tls")]
+        while matches!(&self.stream, Stream::Tls(tls) if tls.is_handshaking()) {
+            self.shake_hands(until)?;
+        }
+        while let Err(error) = self.stream.flush() {
+            self.again(error, PollFlags::OUT, until)?;
+        }
+        Ok(())
+    }
+
+    /// One step of it: what there is to send, and then what has come.
+    #[cfg(feature = "tls")]
+    fn shake_hands(&mut self, until: Instant) -> Result<(), Failure> {
+        while let Err(error) = self.stream.flush() {
+            self.again(error, PollFlags::OUT, until)?;
+        }
+        if let Stream::Tls(tls) = &mut self.stream
+            && tls.is_handshaking()
+        {
+            wait(tls.tcp.as_fd(), PollFlags::IN, until)?;
+            if let Err(error) = tls.take_in() {
+                self.again(error, PollFlags::IN, until)?;
             }
         }
         Ok(())
+    }
+
+    /// Waits until it is worth another try, if the error is of that kind.
+    fn again(&self, error: io::Error, flags: PollFlags, until: Instant) -> Result<(), Failure> {
+        match error.kind() {
+            io::ErrorKind::Interrupted => Ok(()),
+            io::ErrorKind::WouldBlock => self.wait(flags, until),
+            io::ErrorKind::UnexpectedEof => Err(Failure::Closed),
+            _ => Err(error.into()),
+        }
     }
 
     /// The next reply.
@@ -185,33 +283,29 @@ impl Link {
     /// Waits for more, and takes it in.
     fn receive(&mut self, until: Instant) -> Result<(), Failure> {
         let mut chunk = [0; CHUNK];
+        let mut read = self.stream.read_decrypted(&mut chunk);
         loop {
-            // A read without this would find nothing nearly always.
-            self.wait(PollFlags::IN, until)?;
-            let read = match &mut self.stream {
-                Stream::Tcp(tcp) => tcp.read(&mut chunk),
-                Stream::Unix(unix) => unix.read(&mut chunk),
-            };
             match read {
                 Ok(0) => return Err(Failure::Closed),
                 Ok(read) => {
                     self.inbox.extend_from_slice(&chunk[..read]);
                     return Ok(());
                 }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                    ) => {}
-                Err(error) => return Err(error.into()),
+                // A read without waiting would find nothing nearly always.
+                Err(error) => self.again(error, PollFlags::IN, until)?,
             }
+            read = self.stream.read(&mut chunk);
         }
     }
 
     /// Whether nothing has come unasked, not even an end. Else the link is good for nothing.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&mut self) -> bool {
         if !self.is_drained() {
             return false;
+        }
+        #[cfg(feature = "tls")]
+        if let Stream::Tls(tls) = &mut self.stream {
+            return tls.is_quiet();
         }
         let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::IN)];
         let none = Timespec {
@@ -234,6 +328,8 @@ impl Link {
         match &self.stream {
             Stream::Tcp(tcp) => tcp.as_fd(),
             Stream::Unix(unix) => unix.as_fd(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.tcp.as_fd(),
         }
     }
 }
@@ -294,31 +390,20 @@ fn reply_len(bytes: &[u8]) -> Result<Option<usize>, Failure> {
     let Some(kind) = bytes.first() else {
         return Ok(None);
     };
-    // No arrays, nor what RESP3 has: those are never asked for.
+    // No arrays here, nor what RESP3 has: those are never asked for.
     if !matches!(kind, b'+' | b'-' | b':' | b'$') {
         return Err(Failure::Garbage);
     }
-    let line = bytes
-        .windows(2)
-        .take(MAX_LINE_LEN)
-        .position(|end| end == b"\r\n");
-    let Some(line) = line else {
-        return if bytes.len() > MAX_LINE_LEN {
-            Err(Failure::Garbage)
-        } else {
-            Ok(None)
-        };
+    let Some(line) = line_end(bytes)? else {
+        return Ok(None);
     };
     let after = line + 2;
     if *kind != b'$' {
         return Ok(Some(after));
     }
-    let digits = std::str::from_utf8(&bytes[1..line]).map_err(|_| Failure::Garbage)?;
-    let len: i64 = digits.parse().map_err(|_| Failure::Garbage)?;
-    if len == -1 {
+    let Some(len) = announced(&bytes[1..line])? else {
         return Ok(Some(after));
-    }
-    let len = usize::try_from(len).map_err(|_| Failure::Garbage)?;
+    };
     if len > MAX_SEALED_LEN {
         return Err(Failure::Garbage);
     }
@@ -330,6 +415,24 @@ fn reply_len(bytes: &[u8]) -> Result<Option<usize>, Failure> {
         return Err(Failure::Garbage);
     }
     Ok(Some(all))
+}
+
+/// Where the first line ends; `None` if there is more to come.
+fn line_end(bytes: &[u8]) -> Result<Option<usize>, Failure> {
+    let mut ends = bytes.windows(2).take(MAX_LINE_LEN);
+    match ends.position(|end| end == b"\r\n") {
+        None if bytes.len() > MAX_LINE_LEN => Err(Failure::Garbage),
+        line => Ok(line),
+    }
+}
+
+/// A length; `None` is nil.
+fn announced(digits: &[u8]) -> Result<Option<usize>, Failure> {
+    if digits == b"-1" {
+        return Ok(None);
+    }
+    let digits = std::str::from_utf8(digits).map_err(|_| Failure::Garbage)?;
+    digits.parse().map(Some).map_err(|_| Failure::Garbage)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::entry::{Entry, State};
 use crate::flights::{Answer, Joined};
 use crate::health::{Health, Tallies};
 use crate::keys::{KeyIdTaken, Keyring};
-use crate::questions::Prefetch;
+use crate::questions::{Prefetch, Question};
 use crate::seal::{For, NotOpened, open, seal};
 
 /// So long is what was removed here not asked for, if its removal can't be sent.
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_micros(50);
 /// look at its [health](Self::health). When the last one is dropped, what is queued is still written, within the
 /// [stop timeout](RedisTierBuilder::stop_timeout).
 ///
-/// The first use starts one thread. **A process that was forked after that has no tier**: every lookup is a miss,
+/// The first use starts one thread, and with a Cluster one more for each master. **A process that was forked after that has no tier**: every lookup is a miss,
 /// nothing is written, and claims are as when Redis is down. Fork first.
 ///
 /// # Examples
@@ -67,7 +67,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     ///
     /// # Errors
     ///
-    /// [`TierError::Address`] if it is none. TLS is not spoken: `rediss://` is refused.
+    /// [`TierError::Address`] if it is none. `rediss://` is one with the feature `tls` only.
     pub fn builder(
         address: &str,
         keys: Keyring,
@@ -114,20 +114,15 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     }
 
     /// Connects, logs in, tries `GETDEL` and hangs up again: for a start-up that is to fail if the address or the
-    /// password is wrong, or the server too old.
+    /// password is wrong, or the server too old. With a Cluster, on each master, and each slot has to have one.
     ///
     /// # Errors
     ///
     /// [`TierError::Server`] says what is wrong.
     pub fn check(&self, within: Duration) -> Result<(), TierError> {
         let until = Instant::now() + within;
-        let core = self.core();
-        let nothing = [&core.settings.prefix[..], b"check"].concat();
-        core.server
-            .connect(until)
-            .and_then(|mut link| link.ask(redis::cmd("GETDEL").arg(nothing), until))
-            .map(drop)
-            .map_err(|failure| TierError::Server(failure.to_string()))
+        let checked = crate::check::check(self.core(), until);
+        checked.map_err(|failure| TierError::Server(failure.to_string()))
     }
 
     /// Asks Redis for the session under `key` and waits for nothing: its lookup within the next second finds
@@ -148,13 +143,27 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     /// }
     /// ```
     pub fn prefetch(&self, key: &SessionKey) -> Prefetch {
+        let names = self.names(key).filter(|_| self.core().is_up());
+        Prefetch(names.and_then(|names| self.ask_ahead(&names, key)))
+    }
+
+    /// What Redis is being asked, or was; `None` if it needn't be, or can't.
+    fn ask_ahead(&self, names: &Names, key: &SessionKey) -> Option<Arc<Question>> {
+        let asks = self.has_to_ask(key);
+        asks.then(|| self.core().question(key, &names.key))
+            .flatten()
+    }
+
+    /// Whether Redis alone knows.
+    fn has_to_ask(&self, key: &SessionKey) -> bool {
         let core = self.core();
-        let names = self.names(key).filter(|_| core.is_up());
-        let asked = names.and_then(|names| {
-            let unknown = self.here(&names, key).is_none();
-            unknown.then(|| core.question(key, &names.key)).flatten()
-        });
-        Prefetch(asked)
+        let state = core.mark(key).map(|mark| mark.state());
+        matches!(state, None | Some(State::Written | State::Unknown)) && self.may_ask(key)
+    }
+
+    fn may_ask(&self, key: &SessionKey) -> bool {
+        let settings = &self.core().settings;
+        settings.reads && settings.ours.as_ref().is_none_or(|ours| ours(key.id()))
     }
 
     /// Waits until all that was queued before has been sent and answered. False if it took longer.
@@ -229,8 +238,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
                 State::Written | State::Unknown => {}
             }
         }
-        let settings = &core.settings;
-        if !settings.reads || settings.ours.as_ref().is_some_and(|ours| !ours(key.id())) {
+        if !self.may_ask(key) {
             Tallies::add(&core.tallies.not_asked);
             return Some(Fetched::Miss);
         }
@@ -282,7 +290,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     }
 
     fn get(&self, name: &[u8], until: Instant) -> Answer {
-        let asked = self.core().ask(redis::cmd("GET").arg(name), until);
+        let asked = self.core().ask(redis::cmd("GET").arg(name), name, until);
         match asked {
             Ok(Value::BulkString(sealed)) => Some(sealed.into()),
             Ok(_) => {
@@ -297,7 +305,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     fn decide(&self, names: &Names, key: &SessionKey, until: Instant) -> bool {
         let core = self.core();
         let tallies = &core.tallies;
-        match core.ask(redis::cmd("GETDEL").arg(&*names.key), until) {
+        match core.ask(redis::cmd("GETDEL").arg(&*names.key), &names.key, until) {
             // Only what was stored for this id is worth it.
             Ok(Value::BulkString(sealed)) => {
                 let ours = self.open(names, key, &sealed).is_some();
@@ -471,6 +479,42 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
         }
     }
 
+    /// One question instead of two, if Redis has to be asked and it is waited for.
+    fn take(&self, key: &SessionKey) -> Option<Fetched<V>> {
+        let core = self.core();
+        let names = self.names(key)?;
+        let waits = core.settings.pending.is_none() && core.asked(key).is_none();
+        if !waits || !core.is_up() || !self.has_to_ask(key) {
+            return None;
+        }
+        let command = redis::cmd("GETDEL").arg(&*names.key).take();
+        let session = match core.ask(&command, &names.key, self.until()) {
+            Ok(Value::BulkString(sealed)) => self.open(&names, key, &sealed),
+            Ok(_) => {
+                Tallies::add(&core.tallies.misses);
+                None
+            }
+            Err(_) => None,
+        };
+        if session.is_some() {
+            Tallies::add(&core.tallies.hits);
+            Tallies::add(&core.tallies.claimed);
+        }
+        Some(session.map_or(Fetched::Miss, Fetched::Hit))
+    }
+
+    fn prepare(&self, key: &SessionKey) -> bool {
+        let core = self.core();
+        let Some(names) = self.names(key).filter(|_| core.is_up()) else {
+            return true;
+        };
+        let Some(question) = self.ask_ahead(&names, key) else {
+            return true;
+        };
+        let patience = core.settings.pending.unwrap_or(core.settings.deadline);
+        question.answered().is_some() || question.asked.elapsed() >= patience
+    }
+
     /// Queues the removal, unless the session only had to make room here. Waits for nothing.
     fn remove(&self, key: &SessionKey, reason: Reason) {
         let core = self.core();
@@ -513,7 +557,6 @@ impl<V> Drop for Handle<V> {
         self.core.wake();
         // It is closed, never sent to.
         let _ = started.ended.recv_deadline(by);
-        self.core.drop_links();
     }
 }
 

@@ -1,11 +1,11 @@
-//! The thread of a tier: it connects, probes, and writes behind.
+//! The thread of one server: it connects, probes, and writes behind.
 //!
 //! # Ground rules
 //!
-//! - It alone connects, so that no handshake waits for that, and it alone takes from the queues.
-//! - Within a batch removals go first, then sessions, then questions: what was stored after a removal survives it. What
-//!   was removed after it was stored is either not sent any more, or was sent in an earlier batch.
-//! - It never waits longer than a timeout, and not beyond the time at which it has to end.
+//! - It alone connects, so that no handshake waits for that, and it alone takes from the queues of its server.
+//! - What another server of a Cluster has to be asked for is asked there before anything else is sent, so that
+//!   commands for one id stay in their order.
+//! - It never waits longer than a timeout for any answer, and not beyond the time at which it has to end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,40 +13,57 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use redis::Value;
-use sessionwheel::Timestamp;
 
-use crate::core::{BATCH, Core, Removal};
-use crate::entry::{Entry, State};
+use crate::backoff::Backoff;
+use crate::batch::{BATCH, Batch, Redirected};
+use crate::core::{Core, TIDY};
 use crate::health::Tallies;
-use crate::link::{Failure, Link, told};
-use crate::questions::Question;
+use crate::link::{Failure, Link};
+use crate::node::Node;
+use crate::redirect::{Address, HOPS};
+use crate::server::Server;
 
-/// Between two flushes of the marks.
-const TIDY: Duration = Duration::from_millis(250);
-/// Between two attempts to connect, at first and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 /// So long a short batch waits for more to come: fewer round trips, for both ends. A session that is used up
 /// here meanwhile is never sent.
 const GATHER: Duration = Duration::from_micros(100);
-/// Redis refuses times that don't fit; no session lives longer than a year.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// Until the tier is dropped. `_end` closes with it.
-pub(crate) fn run(core: &Arc<Core>, _end: Sender<()>) {
+pub(crate) fn thread() -> thread::Builder {
+    thread::Builder::new().name("sessionwheel-redis".into())
+}
+
+/// Starts the worker of a server. `end` closes when it has ended. `None` if there can be no thread.
+pub(crate) fn spawn(core: &Arc<Core>, node: &Arc<Node>, end: Sender<()>) -> Option<()> {
+    let (with, of) = (core.clone(), node.clone());
+    let run = move || {
+        run(&with, &of);
+        drop(end);
+    };
+    let handle = thread().spawn(run).ok()?;
+    // Nobody else sets it.
+    let _ = node.thread.set(handle.thread().clone());
+    Some(())
+}
+
+/// Until the tier is dropped, or the server is no master any more.
+fn run(core: &Arc<Core>, node: &Arc<Node>) {
     let mut worker = Worker {
         core,
+        node,
         writer: None,
+        elsewhere: Vec::new(),
         connecting: Backoff::new(),
         writing: Backoff::new(),
         tidy_at: Instant::now(),
     };
     loop {
+        if node.is_retired() {
+            node.drop_links(core);
+            return;
+        }
         let busy = worker.step();
-        if let Some(by) = core.stop_by.get()
-            && (core.is_idle() || Instant::now() >= *by)
-        {
-            core.give_up_questions();
+        if core.is_over() {
+            core.give_up_questions(&node.queues);
+            node.drop_links(core);
             return;
         }
         if !busy {
@@ -56,54 +73,23 @@ pub(crate) fn run(core: &Arc<Core>, _end: Sender<()>) {
 }
 
 struct Worker<'a> {
-    core: &'a Arc<Core>,
+    core: &'a Core,
+    node: &'a Node,
     writer: Option<Link>,
+    /// To those that the last batch was sent on to.
+    elsewhere: Vec<(Address, Link)>,
     connecting: Backoff,
     /// A server may let itself be connected to, and then fail.
     writing: Backoff,
     tidy_at: Instant,
 }
 
-/// When what has failed is tried again.
-struct Backoff {
-    at: Instant,
-    pause: Duration,
-}
-
-impl Backoff {
-    fn new() -> Self {
-        Self {
-            at: Instant::now(),
-            pause: BACKOFF.0,
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        Instant::now() >= self.at
-    }
-
-    fn failed(&mut self) {
-        self.at = Instant::now() + self.pause;
-        self.pause = (2 * self.pause).min(BACKOFF.1);
-    }
-
-    fn succeeded(&mut self) {
-        self.pause = BACKOFF.0;
-    }
-}
-
-/// What was sent, in the order of the answers to come.
-enum Sent {
-    Removal(Removal),
-    Entry(Arc<Entry>),
-    Question(Arc<Question>),
-}
-
 impl Worker<'_> {
     /// True if there is more to do at once.
     fn step(&mut self) -> bool {
         let now = Instant::now();
-        if now >= self.tidy_at {
+        // A Cluster has a keeper for that.
+        if now >= self.tidy_at && !self.core.nodes.is_cluster() {
             self.tidy_at = now + TIDY;
             self.core.tidy();
         }
@@ -113,87 +99,70 @@ impl Worker<'_> {
 
     /// How long there is nothing to do unless somebody says so.
     fn nap(&self) -> Duration {
-        let core = self.core;
         let mut until = Instant::now() + TIDY;
-        if let Some(by) = core.stop_by.get() {
-            until = until.min(*by);
-        }
-        if let Some(probe) = core.breaker.probe_at() {
+        if let Some(probe) = self.node.breaker.probe_at() {
             until = until.min(probe);
         }
-        if !core.is_idle() {
+        if !self.node.queues.is_idle() {
             until = until.min(self.connecting.at.max(self.writing.at));
         }
         if self.wants_links() {
             until = until.min(self.connecting.at);
         }
         let nap = until.saturating_duration_since(Instant::now());
-        nap.max(Duration::from_millis(1))
+        self.core.shorter_at_the_end(nap)
     }
 
     fn wants_links(&self) -> bool {
-        let core = self.core;
-        core.stop_by.get().is_none()
-            && !core.breaker.is_open()
-            && core.links.load(Ordering::Relaxed) < core.settings.connections
+        self.core.stop_by.get().is_none()
+            && !self.node.breaker.is_open()
+            && self.node.links.load(Ordering::Relaxed) < self.core.settings.connections
     }
 
     fn keep_links(&mut self, now: Instant) {
-        let core = self.core;
-        if core.stop_by.get().is_some() {
+        let node = self.node;
+        if self.core.stop_by.get().is_some() {
             return;
         }
-        if core.breaker.probe_at().is_some_and(|due| now >= due) {
+        if node.breaker.probe_at().is_some_and(|due| now >= due) {
             // Those there are have failed, or stand beside those that have.
-            core.drop_links();
-            if let Ok(link) = core.breaker.probe(|| self.connect()) {
-                core.add_link(link);
+            node.drop_links(self.core);
+            if let Ok(link) = node.breaker.probe(|| self.connect()) {
+                node.add_link(link);
             }
         }
         while self.wants_links() && self.connecting.is_over() {
             match self.connect() {
-                Ok(link) => core.add_link(link),
+                Ok(link) => node.add_link(link),
                 Err(_) => break,
             }
         }
     }
 
     fn connect(&mut self) -> Result<Link, Failure> {
-        let core = self.core;
-        let until = self.until(core.settings.connect_timeout);
-        match core.server.connect(until) {
-            Ok(link) => {
-                self.connecting.succeeded();
-                Tallies::add(&core.tallies.connections);
-                Ok(link)
-            }
-            Err(failure) => {
+        let connected = connect(self.core, &self.node.server);
+        match &connected {
+            Ok(_) => self.connecting.succeeded(),
+            Err(_) => {
                 self.connecting.failed();
-                Tallies::add(&core.tallies.connections_failed);
-                core.note(&format!("connecting: {failure}"));
-                Err(failure)
+                // Another may have its slots by now.
+                self.core.nodes.outdated();
             }
         }
-    }
-
-    fn until(&self, timeout: Duration) -> Instant {
-        let until = Instant::now() + timeout;
-        self.core.stop_by.get().map_or(until, |by| until.min(*by))
+        connected
     }
 
     /// Sends one batch, and takes its answers. True if it did.
     fn exchange(&mut self) -> bool {
-        let core = self.core;
-        let nothing =
-            core.writes.is_empty() && core.removals.is_empty() && core.questions.is_empty();
-        if nothing {
+        let (core, queues) = (self.core, &self.node.queues);
+        if queues.is_idle() && queues.questions.is_empty() {
             return false;
         }
         if !self.writing.is_over() {
-            core.give_up_questions();
+            core.give_up_questions(queues);
             return false;
         }
-        if self.writer.as_ref().is_some_and(|link| !link.is_quiet()) {
+        if self.writer.as_mut().is_some_and(|link| !link.is_quiet()) {
             Tallies::add(&core.tallies.connections_dropped);
             self.writer = None;
         }
@@ -202,184 +171,100 @@ impl Worker<'_> {
                 self.writer = self.connect().ok();
             }
             if self.writer.is_none() {
-                core.give_up_questions();
+                core.give_up_questions(queues);
             }
             return self.writer.is_some();
         };
-        let queued = core.writes.len() + core.removals.len();
-        if queued < BATCH && core.questions.is_empty() && core.stop_by.get().is_none() {
+        let queued = queues.writes.len() + queues.removals.len();
+        if queued < BATCH && queues.questions.is_empty() && core.stop_by.get().is_none() {
             thread::sleep(GATHER);
         }
         // Before anything is taken from the queues.
         core.in_flight.fetch_add(1, Ordering::AcqRel);
-        let (bytes, sent) = self.batch();
-        let until = self.until(core.settings.write_timeout);
-        match exchange(core, &mut link, &bytes, sent, until) {
+        let batch = Batch::take(core, queues);
+        let until = core.until(core.settings.write_timeout);
+        let (done, redirected) = batch.exchange(core, &self.node.server, &mut link, until);
+        match done {
             Ok(()) => {
                 self.writer = Some(link);
                 self.writing.succeeded();
             }
-            Err(failure) => {
-                self.writing.failed();
-                Tallies::add(&core.tallies.connections_dropped);
-                core.note(&format!("writing: {failure}"));
-            }
+            Err(failure) => self.failed(&failure),
+        }
+        if redirected.is_empty() {
+            self.elsewhere.clear();
+        } else {
+            self.follow(redirected);
         }
         core.in_flight.fetch_sub(1, Ordering::AcqRel);
         true
     }
 
-    fn batch(&self) -> (Vec<u8>, Vec<Sent>) {
+    fn failed(&mut self, failure: &Failure) {
+        self.writing.failed();
+        Tallies::add(&self.core.tallies.connections_dropped);
+        self.core.note(&format!("writing: {failure}"));
+    }
+
+    /// Sends on what other servers have.
+    fn follow(&mut self, mut redirected: Redirected) {
+        for _ in 1..HOPS {
+            if redirected.iter().any(|(redirect, _)| !redirect.once) {
+                self.core.nodes.outdated();
+            }
+            let mut next = Vec::new();
+            while let Some((first, _)) = redirected.first() {
+                let to = first.to.clone();
+                let (there, others) = redirected
+                    .into_iter()
+                    .partition(|(redirect, _)| redirect.to == to);
+                next.extend(self.send_on(&to, there));
+                redirected = others;
+            }
+            redirected = next;
+        }
+        if !redirected.is_empty() {
+            self.writing.failed();
+        }
+        for (_, one) in redirected {
+            one.give_up(self.core);
+        }
+    }
+
+    /// What is sent on once more.
+    fn send_on(&mut self, to: &Address, all: Redirected) -> Redirected {
         let core = self.core;
-        let (mut bytes, mut sent) = (Vec::new(), Vec::new());
-        for _ in 0..BATCH {
-            let Some(removal) = core.removals.pop() else {
-                break;
-            };
-            if is_still_due(core, &removal) {
-                redis::cmd("DEL")
-                    .arg(&*removal.name)
-                    .write_packed_command(&mut bytes);
-                sent.push(Sent::Removal(removal));
-            }
-        }
-        let now = core.now();
-        for _ in 0..BATCH {
-            let Some(entry) = core.writes.pop() else {
-                break;
-            };
-            let Some(millis) = lives(&entry, now) else {
-                if entry.step(State::Queued, State::Gone) {
-                    Tallies::add(&core.tallies.cancelled_writes);
-                    entry.forget_sealed();
-                }
-                continue;
-            };
-            if !entry.step(State::Queued, State::Sent) {
-                continue;
-            }
-            entry.with_sealed(|sealed| {
-                redis::cmd("SET")
-                    .arg(&*entry.name)
-                    .arg(sealed)
-                    .arg("PX")
-                    .arg(millis)
-                    .write_packed_command(&mut bytes);
-            });
-            sent.push(Sent::Entry(entry));
-        }
-        for _ in 0..BATCH {
-            let Some(question) = core.questions.pop() else {
-                break;
-            };
-            redis::cmd("GET")
-                .arg(&*question.name)
-                .write_packed_command(&mut bytes);
-            sent.push(Sent::Question(question));
-        }
-        (bytes, sent)
-    }
-}
-
-/// Whether no other session has come in its place.
-fn is_still_due(core: &Core, removal: &Removal) -> bool {
-    core.mark(&removal.key).is_none_or(|current| {
-        let mark = removal.mark.as_ref();
-        mark.is_some_and(|mark| Arc::ptr_eq(mark, &current))
-    })
-}
-
-/// For how many milliseconds still, if for any.
-fn lives(entry: &Entry, now: Timestamp) -> Option<u64> {
-    let left = entry.until.saturating_since(now).min(LONGEST);
-    let millis = u64::try_from(left.as_millis()).ok()?;
-    (millis > 0).then_some(millis)
-}
-
-/// Sends a batch and takes the answers; whatever happens, each has become something.
-fn exchange(
-    core: &Arc<Core>,
-    link: &mut Link,
-    bytes: &[u8],
-    sent: Vec<Sent>,
-    until: Instant,
-) -> Result<(), Failure> {
-    let mut done = link.send(bytes, until);
-    // It was the master once.
-    let mut moved = false;
-    for one in sent {
-        let reply = match &done {
-            Ok(()) => link.reply(until),
-            Err(_) => Err(Failure::Closed),
+        let server = self.node.server.at(to);
+        let known = self.elsewhere.iter().position(|(address, _)| address == to);
+        let mut known = known.map(|at| self.elsewhere.swap_remove(at).1);
+        drop(known.take_if(|link| !link.is_quiet()));
+        let Some(mut link) = known.or_else(|| connect(core, &server).ok()) else {
+            self.writing.failed();
+            all.into_iter().for_each(|(_, one)| one.give_up(core));
+            return Vec::new();
         };
-        match (one, reply) {
-            (Sent::Removal(removal), Ok(Value::Int(_))) => {
-                Tallies::add(&core.tallies.removed);
-                if let Some(mark) = &removal.mark {
-                    core.settle(mark);
-                }
-            }
-            (Sent::Removal(_), Ok(Value::ServerError(error))) => {
-                // Its mark stays: it isn't asked for here.
-                Tallies::add(&core.tallies.refused_removals);
-                core.note(&format!("removing: {}", told(&error)));
-            }
-            (Sent::Removal(removal), reply) => {
-                keep_failure(&mut done, reply);
-                // Twice is as good as once. If the queue is full, what it has is newer.
-                if core.removals.push(removal).is_err() {
-                    Tallies::add(&core.tallies.dropped_removals);
-                }
-            }
-            (Sent::Question(question), reply) => {
-                let answer = match reply {
-                    Ok(Value::BulkString(sealed)) => Some(sealed.into()),
-                    Ok(Value::Nil) => {
-                        Tallies::add(&core.tallies.misses);
-                        None
-                    }
-                    Ok(Value::ServerError(error)) => {
-                        Tallies::add(&core.tallies.errors);
-                        core.note(&told(&error));
-                        None
-                    }
-                    reply => {
-                        Tallies::add(&core.tallies.errors);
-                        keep_failure(&mut done, reply);
-                        None
-                    }
-                };
-                question.answer(answer);
-            }
-            (Sent::Entry(entry), Ok(Value::Okay)) => {
-                Tallies::add(&core.tallies.written);
-                entry.step(State::Sent, State::Written);
-                core.settle(&entry);
-            }
-            (Sent::Entry(entry), Ok(Value::ServerError(error))) => {
-                Tallies::add(&core.tallies.refused_writes);
-                core.note(&format!("writing: {}", told(&error)));
-                entry.step(State::Sent, State::Unshared);
-                entry.forget_sealed();
-                moved |= error.code() == "READONLY";
-            }
-            (Sent::Entry(entry), reply) => {
-                keep_failure(&mut done, reply);
-                Tallies::add(&core.tallies.unconfirmed_writes);
-                entry.step(State::Sent, State::Unknown);
-                core.settle(&entry);
-            }
+        let (mut batch, now) = (Batch::default(), core.now());
+        for (redirect, one) in all {
+            batch.add(one, redirect.once, now);
         }
+        let until = core.until(core.settings.write_timeout);
+        let (done, redirected) = batch.exchange(core, &server, &mut link, until);
+        match done {
+            Ok(()) => self.elsewhere.push((to.clone(), link)),
+            Err(failure) => self.failed(&failure),
+        }
+        redirected
     }
-    if moved {
-        done = done.and(Err(Failure::Closed));
-    }
-    done
 }
 
-/// After this nothing more is read from the link.
-fn keep_failure(done: &mut Result<(), Failure>, reply: Result<Value, Failure>) {
-    if done.is_ok() {
-        *done = Err(reply.err().unwrap_or(Failure::Garbage));
+fn connect(core: &Core, server: &Server) -> Result<Link, Failure> {
+    let connected = server.connect(core.until(core.settings.connect_timeout));
+    match &connected {
+        Ok(_) => Tallies::add(&core.tallies.connections),
+        Err(failure) => {
+            Tallies::add(&core.tallies.connections_failed);
+            core.note(&format!("connecting: {failure}"));
+        }
     }
+    connected
 }

@@ -1,6 +1,8 @@
 //! Real servers, and hosts that use them.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod cluster;
+pub mod node;
 pub mod proxy;
 pub mod server;
 
