@@ -138,7 +138,7 @@ fn seconds(timeout: Duration) -> c_long {
 
 /// What [`attach`] has made: to ask what it has refused. It may be dropped.
 #[derive(Clone)]
-pub struct Attachment(Arc<Shared>);
+pub struct Attachment(pub(crate) Arc<Shared>);
 
 impl Attachment {
     /// What was refused so far.

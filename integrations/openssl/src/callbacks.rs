@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use foreign_types::ForeignTypeRef;
-use libc::c_long;
+use libc::{c_int, c_long, c_void};
 use openssl::error::ErrorStack;
 use openssl::ssl::{NameType, Ssl, SslRef, SslSession, SslSessionRef, SslVerifyMode, SslVersion};
 use sessionwheel::{
@@ -22,7 +22,7 @@ use sessionwheel::{
 use crate::attach::AuthenticatedAt;
 use crate::contain::contain;
 use crate::ffi;
-use crate::options::{Options, Removals, ServerNames, SingleUse};
+use crate::options::{EarlyData, Options, Removals, ServerNames, SingleUse};
 use crate::server_name;
 use crate::session::{Session, Storage, encoded_len};
 use crate::stats::Counters;
@@ -65,7 +65,7 @@ impl Shared {
         self.contained(|| self.forget(session));
     }
 
-    fn contained<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+    pub(crate) fn contained<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
         let done = contain(f);
         if done.is_none() {
             self.refused.panics.add_one();
@@ -104,12 +104,15 @@ impl Shared {
         }
     }
 
+    /// The cache's key of an id that may have been made here.
+    pub(crate) fn own_key(&self, id: &[u8]) -> Option<SessionKey> {
+        let made = |key: &TagKey| key.made(id);
+        self.session_key(id)
+            .filter(|_| self.key.as_ref().is_none_or(made))
+    }
+
     fn find(&self, ssl: &mut SslRef, id: &[u8]) -> Option<SslSession> {
-        if self.key.as_ref().is_some_and(|key| !key.made(id)) {
-            self.refused.foreign_ids.add_one();
-            return None;
-        }
-        let Some(key) = self.session_key(id) else {
+        let Some(key) = self.own_key(id) else {
             self.refused.foreign_ids.add_one();
             return None;
         };
@@ -117,7 +120,7 @@ impl Shared {
         let once = self.options.single_use == SingleUse::Tls13 || ssl.max_early_data() > 0;
         let judge = |found: SessionRef<'_, Session>| {
             let session = self.judge(ssl, id, found.value())?;
-            Some((session, found.authenticated_at()))
+            Some((session, found.authenticated_at(), found.is_from_outside()))
         };
         let server = self.cache.server();
         let found = if tls13 && once {
@@ -125,8 +128,12 @@ impl Shared {
         } else {
             server.resume_entry(&key, judge)
         };
-        let (session, authenticated_at) = found.hit()??;
+        let (session, authenticated_at, from_outside) = found.hit()??;
         ssl.set_ex_data(self.authenticated_at, authenticated_at);
+        if from_outside && self.options.early_data == EarlyData::Own && ssl.max_early_data() > 0 {
+            refuse_early_data(ssl);
+            self.refused.early_data_refused.add_one();
+        }
         Some(session)
     }
 
@@ -186,6 +193,16 @@ impl Shared {
         }
         Some(size)
     }
+}
+
+/// For this connection, on which no early data was accepted yet: OpenSSL decides when it has read all of the ClientHello.
+fn refuse_early_data(ssl: &mut SslRef) {
+    unsafe extern "C" fn refuse(_: *mut openssl_sys::SSL, _: *mut c_void) -> c_int {
+        0
+    }
+    // SAFETY: the connection is alive and ours alone for the length of a callback; the function is static, and looks
+    // at nothing that it is given.
+    unsafe { ffi::SSL_set_allow_early_data_cb(ssl.as_ptr(), refuse, ptr::null_mut()) };
 }
 
 fn has_peer(session: &SslSession) -> bool {

@@ -20,7 +20,7 @@
 use std::ptr;
 
 use foreign_types::ForeignTypeRef;
-use libc::{c_int, c_long, c_uchar, c_uint, c_ulong};
+use libc::{c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 use openssl::ssl::SslContextRef;
 use openssl_sys::{SSL, SSL_CTX, SSL_SESSION, X509};
 
@@ -28,6 +28,10 @@ use openssl_sys::{SSL, SSL_CTX, SSL_SESSION, X509};
 #[allow(non_camel_case_types)]
 pub type GEN_SESSION_CB =
     unsafe extern "C" fn(ssl: *mut SSL, id: *mut c_uchar, length: *mut c_uint) -> c_int;
+
+/// `SSL_allow_early_data_cb_fn`: 1 lets early data in that would be accepted, 0 refuses it.
+#[allow(non_camel_case_types)]
+pub type ALLOW_EARLY_DATA_CB = unsafe extern "C" fn(ssl: *mut SSL, argument: *mut c_void) -> c_int;
 
 #[allow(missing_docs)] // See the manual pages.
 unsafe extern "C" {
@@ -53,6 +57,11 @@ unsafe extern "C" {
         id: *const c_uchar,
         length: c_uint,
     ) -> c_int;
+    pub fn SSL_set_allow_early_data_cb(
+        ssl: *mut SSL,
+        callback: ALLOW_EARLY_DATA_CB,
+        argument: *mut c_void,
+    );
     pub fn SSL_CTX_set_generate_session_id(ctx: *mut SSL_CTX, callback: GEN_SESSION_CB) -> c_int;
     pub fn SSL_CTX_flush_sessions(ctx: *mut SSL_CTX, at: c_long);
     pub fn SSL_CTX_set_timeout(ctx: *mut SSL_CTX, seconds: c_long) -> c_long;

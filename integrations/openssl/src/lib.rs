@@ -5,17 +5,20 @@
 
 mod attach;
 mod callbacks;
+mod client_hello;
 mod contain;
 pub mod ffi;
 mod options;
 mod server_name;
 mod session;
 mod stats;
+mod suspend;
 mod tag;
 
 pub use attach::{AttachError, Attachment, attach};
-pub use options::{Options, Removals, ServerNames, SingleUse, Tags, Tickets};
+pub use options::{EarlyData, Options, Removals, ServerNames, SingleUse, Tags, Tickets};
 pub use session::{BadSession, Session, Storage};
 pub use sessionwheel;
 pub use stats::AttachmentStats;
+pub use suspend::suspend;
 pub use tag::{MOST_TAG_KEYS, TagKey};

@@ -38,6 +38,8 @@ pub struct Options {
     pub largest_session: usize,
     /// Which sessions are for one resumption.
     pub single_use: SingleUse,
+    /// Whose early data is accepted, where a context allows any.
+    pub early_data: EarlyData,
     /// What OpenSSL's removal notices do.
     pub removals: Removals,
     /// Whether a session is good only for the server name that it was made for.
@@ -57,6 +59,7 @@ impl Default for Options {
             storage: Storage::default(),
             largest_session: 64 * 1024,
             single_use: SingleUse::default(),
+            early_data: EarlyData::default(),
             removals: Removals::default(),
             server_names: ServerNames::default(),
             tags: Tags::default(),
@@ -87,6 +90,7 @@ setters! {
     storage: Storage,
     largest_session: usize,
     single_use: SingleUse,
+    early_data: EarlyData,
     removals: Removals,
     server_names: ServerNames,
     tags: Tags,
@@ -104,6 +108,21 @@ pub enum SingleUse {
     /// All of TLS 1.3, so that nobody who watches can tell that two connections are of one client (RFC 8446,
     /// C.4). A client that offers a ticket twice makes a full handshake.
     Tls13,
+}
+
+/// Whose early data (0-RTT) is accepted, where the context allows any at all.
+///
+/// A ticket brings its early data once because it is taken out by its first use. For one that comes from an
+/// [external tier](sessionwheel::ExternalTier) that holds as long as nobody puts back there what was used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum EarlyData {
+    /// That of sessions which were established with this cache. Those that come from the external tier are resumed, and
+    /// their early data is refused: the client sends it again after the handshake.
+    #[default]
+    Own,
+    /// That of all sessions: for a tier that nobody else can write to.
+    All,
 }
 
 /// What is done when OpenSSL says that it has removed a session (`SSL_CTX_sess_set_remove_cb(3)`).

@@ -1,10 +1,8 @@
 //! The name in a ClientHello, before OpenSSL has looked at it.
 
-use std::ptr;
-use std::slice;
-
-use foreign_types::ForeignTypeRef;
 use openssl::ssl::SslRef;
+
+use crate::client_hello;
 
 /// The number of the extension `server_name` (RFC 6066, 3), and of the type of names that it knows.
 const SERVER_NAME: u32 = 0;
@@ -12,22 +10,7 @@ const HOST_NAME: u8 = 0;
 
 /// The name of the server that the client is asking for, while its ClientHello is being processed.
 pub(crate) fn offered(ssl: &mut SslRef) -> Option<&[u8]> {
-    let (mut data, mut len) = (ptr::null(), 0);
-    // SAFETY: the connection is alive and ours alone for the length of a callback. What is written is a pointer into
-    // its ClientHello, which lives until the callback has returned.
-    let found = unsafe {
-        openssl_sys::SSL_client_hello_get0_ext(
-            ssl.as_ptr(),
-            SERVER_NAME,
-            &raw mut data,
-            &raw mut len,
-        )
-    };
-    if found != 1 || data.is_null() {
-        return None;
-    }
-    // SAFETY: see above: it is as long as is said, and borrowed for as long as the connection is.
-    parse(unsafe { slice::from_raw_parts(data, len) })
+    parse(client_hello::extension(ssl, SERVER_NAME)?)
 }
 
 /// The host name of a `ServerNameList`, which OpenSSL takes only if it is the first and only one.

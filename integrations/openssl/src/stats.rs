@@ -41,6 +41,10 @@ counters! {
     unauthenticated,
     /// Sessions that could not be duplicated or decoded, or that had another id than they were kept under.
     unusable,
+    /// Connections that allow early data and resumed a session from the external tier, whose early data would be refused.
+    early_data_refused,
+    /// Handshakes that were put off because the external tier was still being asked; each time counts.
+    put_off,
     /// Removal notices of OpenSSL that were followed.
     removals_followed,
     /// Removal notices of OpenSSL that were not: unclean closes, by default.

@@ -2,37 +2,14 @@
 
 mod support;
 
-use openssl::ssl::{SslSession, SslVersion};
+use openssl::ssl::SslVersion;
 use sessionwheel_openssl::Options;
-use support::{Client, Connection, Server};
+use support::{Client, Server};
 
 fn server() -> Server {
     Server::with(Options::default(), |context| {
         context.set_max_early_data(1 << 14).unwrap();
     })
-}
-
-/// Offers the session with early data: what the server got of it, and the connection.
-fn early(server: &Server, client: &Client, session: &SslSession) -> (Vec<u8>, Connection) {
-    let mut connection = client.begin(&server.context, Some(session), Some(support::NAME));
-    let sent = connection.client.write_early_data(b"early").unwrap();
-    assert_eq!(sent, 5);
-    let mut got = vec![0; 16];
-    // The end of it comes with the client's next flight.
-    let n = connection.server.read_early_data(&mut got).unwrap_or(0);
-    got.truncate(n);
-    while connection.client.do_handshake().is_err() {
-        let _ = connection.server.read_early_data(&mut [0; 16]);
-        let _ = connection.server.do_handshake();
-    }
-    while connection
-        .server
-        .read_early_data(&mut [0; 16])
-        .is_ok_and(|n| n > 0)
-    {}
-    connection.finish().unwrap();
-    connection.exchange();
-    (got, connection)
 }
 
 #[test]
@@ -42,12 +19,12 @@ fn a_ticket_brings_its_early_data_once_and_is_not_resumed_again() {
     let session = client.session(&server.context);
     assert_eq!(session.max_early_data(), 1 << 14);
     for round in 0..50 {
-        let (got, connection) = early(&server, &client, &session);
+        let (got, connection) = client.early(&server.context, &session);
         assert_eq!(connection.resumed(), round == 0, "round {round}");
         assert_eq!(got, if round == 0 { &b"early"[..] } else { b"" });
         drop(connection); // uncleanly
     }
-    let (got, connection) = early(&server, &client, &client.sessions().pop().unwrap());
+    let (got, connection) = client.early(&server.context, &client.sessions().pop().unwrap());
     assert!(connection.resumed(), "what it has minted is resumed");
     assert_eq!(got, b"early");
 }

@@ -5,14 +5,19 @@ mod support;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use openssl::ssl::{SslContext, SslVersion};
+use openssl::ssl::{ErrorCode, SslContext, SslContextBuilder, SslVersion};
 use sessionwheel::{ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
-use sessionwheel_openssl::{Attachment, Options, Session, SingleUse, Storage, TagKey, Tags};
-use support::{Client, Server, VERSIONS};
+use sessionwheel_openssl::{
+    Attachment, EarlyData, Options, Session, SingleUse, Storage, TagKey, Tags, attach, suspend,
+};
+use support::{Client, Identity, NAME, Server, VERSIONS, server_context};
 
-/// As bytes, as a server for all hosts would keep them.
+/// So often the tier says that it is still asking.
+const PATIENCE: usize = 3;
+
+/// As bytes, as a server for all hosts would keep them; and how often each was asked for ahead.
 #[derive(Clone, Default)]
-struct Outside(Arc<Mutex<Kept>>);
+struct Outside(Arc<Mutex<Kept>>, Arc<Mutex<HashMap<SessionKey, usize>>>);
 
 type Kept = HashMap<SessionKey, TierSession<Box<[u8]>>>;
 
@@ -40,23 +45,46 @@ impl ExternalTier<Session> for Outside {
         self.0.lock().unwrap().remove(key).is_some()
     }
 
+    fn prepare(&self, key: &SessionKey) -> bool {
+        let mut asked = self.1.lock().unwrap();
+        let times = asked.entry(*key).or_default();
+        *times += 1;
+        *times > PATIENCE
+    }
+
     fn remove(&self, key: &SessionKey, _: Reason) {
         self.0.lock().unwrap().remove(key);
     }
 }
 
+fn options() -> Options {
+    Options::default().tags(Tags::With(TagKey::new([9; 16])))
+}
+
 fn host(outside: &Outside, options: &Options) -> (SessionCache<Session>, SslContext, Attachment) {
+    host_with(outside, options, |_| ())
+}
+
+fn host_with(
+    outside: &Outside,
+    options: &Options,
+    set: impl FnOnce(&mut SslContextBuilder),
+) -> (SessionCache<Session>, SslContext, Attachment) {
     let cache = SessionCache::builder()
         .external(outside.clone())
         .build()
         .unwrap();
-    let (context, attachment) = Server::on(&cache, options.clone(), |_| ());
+    let (context, attachment) = Server::on(&cache, options.clone(), set);
     (cache, context, attachment)
+}
+
+fn allow_early_data(context: &mut SslContextBuilder) {
+    context.set_max_early_data(1 << 14).unwrap();
 }
 
 #[test]
 fn what_one_host_has_made_the_other_resumes() {
-    let options = Options::default().tags(Tags::With(TagKey::new([9; 16])));
+    let options = options();
     for version in VERSIONS {
         let outside = Outside::default();
         let (_, one, _) = host(&outside, &options);
@@ -78,9 +106,7 @@ fn what_one_host_has_made_the_other_resumes() {
 
 #[test]
 fn a_ticket_for_one_use_is_good_on_one_host() {
-    let options = Options::default()
-        .tags(Tags::With(TagKey::new([9; 16])))
-        .single_use(SingleUse::Tls13);
+    let options = options().single_use(SingleUse::Tls13);
     let outside = Outside::default();
     let (one_cache, one, _) = host(&outside, &options);
     let (_, other, _) = host(&outside, &options);
@@ -93,4 +119,91 @@ fn a_ticket_for_one_use_is_good_on_one_host() {
     );
     assert_eq!(one_cache.counters().unclaimed, 1);
     assert!(!client.resumes(&other, &session));
+}
+
+#[test]
+fn early_data_of_a_session_from_outside_is_refused_unless_asked_for() {
+    for early_data in [EarlyData::Own, EarlyData::All] {
+        let options = options().early_data(early_data);
+        let outside = Outside::default();
+        let (_, one, _) = host_with(&outside, &options, allow_early_data);
+        let (_, other, attachment) = host_with(&outside, &options, allow_early_data);
+        let client = Client::new(SslVersion::TLS1_3);
+        let session = client.session(&one);
+        assert_eq!(session.max_early_data(), 1 << 14);
+        let own = early_data == EarlyData::Own;
+        let (got, connection) = client.early(&other, &session);
+        assert!(connection.resumed());
+        assert_eq!(got, if own { &b""[..] } else { b"early" });
+        assert_eq!(attachment.stats().early_data_refused, u64::from(own));
+        connection.close();
+        // What that has minted is the other's own, and still inside.
+        let (got, connection) = client.early(&other, &client.sessions().pop().unwrap());
+        assert!(connection.resumed());
+        assert_eq!(got, b"early");
+        connection.close();
+        assert_eq!(attachment.stats().early_data_refused, u64::from(own));
+    }
+}
+
+/// The server's handshake until it is done; how often it was put off.
+fn accept(connection: &mut support::Connection) -> usize {
+    let mut put_off = 0;
+    for _ in 0..20 {
+        let _ = connection.client.do_handshake();
+        match connection.server.do_handshake() {
+            Ok(()) => {
+                connection.finish().unwrap();
+                connection.exchange();
+                return put_off;
+            }
+            Err(error) if error.code() == ErrorCode::WANT_CLIENT_HELLO_CB => put_off += 1,
+            Err(error) => assert_eq!(error.code(), ErrorCode::WANT_READ),
+        }
+    }
+    panic!("the handshake does not end");
+}
+
+#[test]
+fn a_handshake_is_put_off_while_the_tier_is_asked() {
+    for version in VERSIONS {
+        let outside = Outside::default();
+        let suspended = || {
+            let cache = SessionCache::builder().external(outside.clone());
+            let cache = cache.build().unwrap();
+            let mut context = server_context(&Identity::new(NAME));
+            let attachment = attach(&mut context, &cache, options()).unwrap();
+            suspend(&mut context, &attachment);
+            (context.build(), attachment)
+        };
+        let ((one, _), (other, attachment)) = (suspended(), suspended());
+        let client = Client::new(version);
+        let begin = |server: &SslContext, session| client.begin(server, session, Some(NAME));
+        let mut first = begin(&one, None);
+        assert_eq!(accept(&mut first), 0, "nothing was offered");
+        first.close();
+        let sessions = client.sessions();
+        assert!(outside.1.lock().unwrap().is_empty());
+
+        let mut second = begin(&other, sessions.last());
+        assert_eq!(accept(&mut second), PATIENCE);
+        assert!(second.resumed());
+        second.close();
+        assert_eq!(attachment.stats().put_off, PATIENCE as u64);
+        // From inside there is nothing to wait for.
+        let mut third = begin(&other, sessions.last());
+        assert_eq!(accept(&mut third), 0);
+        assert!(third.resumed());
+        third.close();
+
+        // What somebody else has made is not asked for.
+        let (_, stranger, _) = host(&Outside::default(), &Options::default());
+        let foreign = client.session(&stranger);
+        let asked = outside.1.lock().unwrap().len();
+        let mut fourth = begin(&other, Some(&foreign));
+        assert_eq!(accept(&mut fourth), 0);
+        assert!(!fourth.resumed());
+        assert_eq!(outside.1.lock().unwrap().len(), asked);
+        assert_eq!(attachment.stats().foreign_ids, 1);
+    }
 }

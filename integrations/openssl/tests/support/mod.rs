@@ -227,6 +227,29 @@ impl Client {
         Ok(connection)
     }
 
+    /// Offers the session with early data: what the server got of it, and the connection.
+    pub fn early(&self, server: &SslContext, session: &SslSession) -> (Vec<u8>, Connection) {
+        let mut connection = self.begin(server, Some(session), Some(NAME));
+        let sent = connection.client.write_early_data(b"early").unwrap();
+        assert_eq!(sent, 5);
+        let mut got = vec![0; 16];
+        // The end of it comes with the client's next flight.
+        let n = connection.server.read_early_data(&mut got).unwrap_or(0);
+        got.truncate(n);
+        while connection.client.do_handshake().is_err() {
+            let _ = connection.server.read_early_data(&mut [0; 16]);
+            let _ = connection.server.do_handshake();
+        }
+        while connection
+            .server
+            .read_early_data(&mut [0; 16])
+            .is_ok_and(|n| n > 0)
+        {}
+        connection.finish().unwrap();
+        connection.exchange();
+        (got, connection)
+    }
+
     /// A connection over another stream, without a name or a session.
     pub fn stream<S: Read + Write>(&self, stream: S) -> SslStream<S> {
         let mut ssl = Ssl::new(&self.context).unwrap();
