@@ -2,55 +2,17 @@
 
 mod support;
 
-use std::collections::HashSet;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-
 use sessionwheel_openssl::Options;
+use sessionwheel_stacks::fork::{Id, before_first_use};
 use support::{Client, Server, VERSIONS};
-
-const CHILDREN: usize = 3;
 
 fn main() {
     let server = Server::new(Options::default());
-    let (mut reader, mut writer) = UnixStream::pair().unwrap();
-    let mut children = Vec::new();
-    for _ in 0..CHILDREN {
-        // SAFETY: this process has one thread, so that the child has all that it may wait for.
-        match unsafe { libc::fork() } {
-            -1 => panic!("cannot fork"),
-            0 => {
-                serve(&server, &mut writer);
-                // SAFETY: it ends this process at once, as a child should that shares its parent's exit handlers.
-                unsafe { libc::_exit(0) }
-            }
-            child => children.push(child),
-        }
-    }
-    drop(writer);
-    let mut ids = Vec::new();
-    reader.read_to_end(&mut ids).unwrap();
-    for child in children {
-        let mut status = 0;
-        // SAFETY: the child is ours, and waited for once; the status is written to a variable that lives.
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        assert!(
-            libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
-            "{status:#x}"
-        );
-    }
-    let ids: Vec<_> = ids.chunks(32).collect();
-    let different: HashSet<_> = ids.iter().collect();
-    assert_eq!(ids.len(), CHILDREN * 5);
-    assert_eq!(different.len(), ids.len(), "children make different ids");
-    println!(
-        "{CHILDREN} children resumed 20 times each, and made {} ids",
-        ids.len()
-    );
+    before_first_use(|| serve(&server));
 }
 
-/// In a child: a panic ends it with a signal or a code.
-fn serve(server: &Server, ids: &mut UnixStream) {
+/// In a child; some of the ids that it has made.
+fn serve(server: &Server) -> Vec<Id> {
     for version in VERSIONS {
         let client = Client::new(version);
         let mut session = client.session(&server.context);
@@ -60,9 +22,10 @@ fn serve(server: &Server, ids: &mut UnixStream) {
         }
     }
     let guard = server.cache.pin();
-    for kept in server.cache.iter(&guard).take(5) {
-        ids.write_all(kept.key().id().as_bytes()).unwrap();
-    }
+    let kept = server.cache.iter(&guard).take(5);
+    let ids = kept.map(|kept| kept.key().id().as_bytes().try_into().expect("32 bytes"));
+    let ids = ids.collect();
     drop(guard);
-    assert!(server.cache.flush().removed == 0);
+    assert_eq!(server.cache.flush().removed, 0);
+    ids
 }

@@ -24,7 +24,7 @@ use openssl::x509::{X509, X509Name};
 use sessionwheel::SessionCache;
 use sessionwheel_openssl::{Options, SingleUse, Storage, attach};
 
-use serve::{End, serve};
+use serve::serve;
 
 /// Serves TLS on an address and says in plain text how each connection began.
 #[derive(Parser)]
@@ -73,12 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let listener = TcpListener::bind(args.listen)?;
     println!("listening on {}", listener.local_addr()?);
-    let end = if args.unclean {
-        End::Unclean
-    } else {
-        End::Clean
-    };
-    serve(listener, context.build(), end);
+    serve(listener, context.build(), args.unclean);
 
     let mut seen = Default::default();
     loop {

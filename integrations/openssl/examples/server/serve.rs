@@ -16,17 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest request.
 const MOST: usize = 16 * 1024;
 
-/// How a connection ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// With close_notify.
-    Clean,
-    /// Without, as many servers do.
-    Unclean,
-}
-
-/// Serves in threads of its own, until the process ends.
-pub fn serve(listener: TcpListener, context: SslContext, end: End) {
+/// Serves in threads of its own, until the process ends. Unclean: connections end without close_notify, as those of
+/// many servers do.
+pub fn serve(listener: TcpListener, context: SslContext, unclean: bool) {
     let shared = Arc::new((listener, context));
     for _ in 0..THREADS {
         let shared = shared.clone();
@@ -37,13 +29,13 @@ pub fn serve(listener: TcpListener, context: SslContext, end: End) {
                     continue;
                 };
                 // Whoever misbehaves is disconnected; OpenSSL's errors were taken off its queue.
-                let _ = answer(stream, context, end);
+                let _ = answer(stream, context, unclean);
             }
         });
     }
 }
 
-fn answer(stream: TcpStream, context: &SslContext, end: End) -> io::Result<()> {
+fn answer(stream: TcpStream, context: &SslContext, unclean: bool) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut tls = accept(stream, context)?;
@@ -73,7 +65,7 @@ fn answer(stream: TcpStream, context: &SslContext, end: End) -> io::Result<()> {
         "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )?;
-    if end == End::Clean {
+    if !unclean {
         // The client may be gone already.
         let _ = tls.shutdown();
     }

@@ -5,123 +5,109 @@
 
 #![cfg(unix)]
 
-mod c_clients;
-mod example;
-mod program;
-mod proxies;
-mod python;
 #[path = "../../examples/server/serve.rs"]
 mod serve;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::net::TcpListener;
-use std::time::Duration;
+use std::net::{SocketAddr, TcpListener};
 
-use openssl::ssl::{SslContext, SslContextBuilder, SslVersion};
-use sessionwheel_openssl::Options;
+use openssl::ssl::{SslContext, SslContextBuilder};
+use sessionwheel_openssl::{Options, Session, SingleUse, Storage};
+use sessionwheel_stacks::{End, Site, curl, example, gnutls, proxies, python, s_client};
 
-use serve::{End, serve};
-use support::{Server, name};
+use serve::serve;
+use support::{Identity, Server, require};
 
-/// With this a client asks.
-const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
-const ENDS: [End; 2] = [End::Clean, End::Unclean];
-
-/// A server that listens, and another context of its cache that does so elsewhere.
-struct Listening {
-    server: Server,
-    address: String,
-    elsewhere: String,
+fn site(end: End) -> Site<Session> {
+    with(Options::default(), end, |_| ())
 }
 
-impl Listening {
-    fn new(options: Options, end: End) -> Self {
-        Self::with(options, end, |_| ())
-    }
-
-    fn with(options: Options, end: End, set: impl FnOnce(&mut SslContextBuilder)) -> Self {
-        let server = Server::with(options.clone(), set);
-        let (other, _) = Server::on(&server.cache, options, |_| ());
-        let address = listen(server.context.clone(), end);
-        let elsewhere = listen(other, end);
-        Self {
-            server,
-            address,
-            elsewhere,
-        }
+fn with(options: Options, end: End, set: impl FnOnce(&mut SslContextBuilder)) -> Site<Session> {
+    let server = Server::with(options.clone(), set);
+    let (other, _) = Server::on(&server.cache, options, |_| ());
+    Site {
+        context: server.attachment.context(),
+        here: listen(server.context, end),
+        elsewhere: listen(other, end),
+        cache: server.cache,
+        hand: server.hand,
     }
 }
 
-fn listen(context: SslContext, end: End) -> String {
+fn listen(context: SslContext, end: End) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    serve(listener, context, end);
+    let address = listener.local_addr().expect("an address");
+    serve(listener, context, end == End::Unclean);
     address
 }
 
-/// Whether the server says that the connection was resumed.
-fn resumed(answer: &str, version: SslVersion) -> bool {
-    let name = name(version);
-    let says = |what: &str| answer.contains(&format!("{name} {what}"));
-    assert_ne!(says("resumed"), says("handshake"), "{answer}");
-    says("resumed")
+#[test]
+fn s_client_reconnects_five_times_with_a_tls12_session_id() {
+    for storage in [Storage::Objects, Storage::Der] {
+        let options = Options::default().storage(storage);
+        s_client::reconnects_five_times(|end| with(options.clone(), end, |_| ()));
+    }
 }
 
-/// What a client gets that keeps its last session, and offers it at each connection. Where it can be told where to
-/// connect to, it is told.
-fn from_begin_to_end(
-    who: &str,
-    listening: &Listening,
-    version: SslVersion,
-    mut connect: impl FnMut(&str) -> Option<String>,
-    goes_elsewhere: bool,
-) {
-    let Some(first) = connect(&listening.address) else {
-        return;
-    };
-    let cache = &listening.server.cache;
-    let mut count = (0, 0);
-    let mut expect = |what: &str, expected: bool, address: &str| {
-        let answer = connect(address).expect("it was there before");
-        let seen = resumed(&answer, version);
-        assert_eq!(seen, expected, "{who}, {version:?}, {what}: {answer}");
-        count = (count.0 + u32::from(seen), count.1 + u32::from(!seen));
-    };
-    let here = &listening.address;
-    assert!(!resumed(&first, version), "{who}, {version:?}");
-    for _ in 0..4 {
-        expect("again", true, here);
-    }
-    listening
-        .server
-        .hand
-        .advance(cache.timeout() + Duration::from_nanos(1));
-    expect("after its time", false, here);
-    expect("afterwards", true, here);
-    cache.purge(listening.server.attachment.context());
-    expect("after a purge", false, here);
-    expect("afterwards", true, here);
-    let guard = cache.pin();
-    let keys: Vec<_> = cache.iter(&guard).map(|s| *s.key()).collect();
-    assert!(
-        keys.iter()
-            .filter_map(|key| cache.take(key, &guard))
-            .count()
-            > 0
-    );
-    drop(guard);
-    expect("after a take", false, here);
-    expect("afterwards", true, here);
-    if goes_elsewhere {
-        expect("in another context", false, &listening.elsewhere);
-        expect("there", true, &listening.elsewhere);
-        expect("back here", false, here);
-    }
-    println!(
-        "{who}, {}: {} resumed, {} not",
-        name(version),
-        count.0,
-        count.1 + 1
+#[test]
+fn s_client_resumes_from_a_file() {
+    s_client::resumes_from_a_file(site);
+}
+
+#[test]
+fn s_client_resumes_a_ticket_for_one_use_once() {
+    let options = Options::default().single_use(SingleUse::Tls13);
+    let site = with(options, End::Unclean, |_| ());
+    s_client::resumes_a_ticket_once(&site.here.to_string());
+}
+
+#[test]
+fn s_client_brings_early_data_once() {
+    let site = with(Options::default(), End::Clean, |context| {
+        context.set_max_early_data(1 << 14).unwrap();
+    });
+    s_client::brings_early_data_once(&site.here.to_string());
+}
+
+#[test]
+fn s_client_stays_the_client_that_was_verified() {
+    let identity = Identity::new("client");
+    let certificate = identity.certificate.to_der().unwrap();
+    let key = identity.key.private_key_to_pkcs8().unwrap();
+    let strict = with(Options::default(), End::Unclean, |c| require(c, &identity));
+    s_client::stays_the_client_that_was_verified(&strict, &certificate, &key);
+}
+
+#[test]
+fn gnutls_resumes() {
+    gnutls::resumes(site);
+}
+
+#[test]
+fn curl_resumes() {
+    curl::resumes(site);
+}
+
+#[test]
+fn python_resumes() {
+    python::resumes(site);
+}
+
+#[test]
+fn haproxy_resumes() {
+    proxies::haproxy_resumes(site);
+}
+
+#[test]
+fn nginx_resumes() {
+    proxies::nginx_resumes(site);
+}
+
+#[test]
+fn the_readmes_command_starts_a_server_that_curl_resumes_from() {
+    example::resumes_by_the_command_in(
+        include_str!("../../README.md"),
+        "cargo run --release --package sessionwheel-openssl --features openssl --example server",
     );
 }

@@ -111,6 +111,12 @@ impl Identity {
         roots
     }
 
+    /// The certificate, and its key in PKCS #8.
+    pub fn der(&self) -> [Vec<u8>; 2] {
+        let certificate = self.0.cert.der().to_vec();
+        [certificate, self.0.signing_key.serialize_der()]
+    }
+
     pub fn client(
         &self,
         version: &'static SupportedProtocolVersion,

@@ -2,11 +2,9 @@
 
 use std::io::{BufRead, BufReader, Write};
 
-use sessionwheel_openssl::Options;
-
+use crate::course::{resumed, walk};
 use crate::program::{Running, start};
-use crate::support::{VERSIONS, name};
-use crate::{ENDS, Listening, from_begin_to_end, resumed};
+use crate::{ENDS, End, Site, Value, Version};
 
 /// Connects to each address that it is told, with its last session, and says what became of it.
 const CLIENT: &str = r#"
@@ -31,12 +29,11 @@ for line in sys.stdin:
             print(tls.session_reused, answer.decode().splitlines()[-1], flush=True)
 "#;
 
-#[test]
-fn python_resumes() {
+pub fn resumes<V: Value>(site: impl Fn(End) -> Site<V>) {
     for end in ENDS {
-        for version in VERSIONS {
-            let listening = Listening::new(Options::default(), end);
-            let Some(mut child) = start("python3", &["-c", CLIENT, name(version)]) else {
+        for version in Version::BOTH {
+            let arguments = ["-c", CLIENT, &version.to_string()];
+            let Some(mut child) = start("python3", &arguments) else {
                 return;
             };
             let mut stdin = child.stdin.take().expect("a pipe");
@@ -50,7 +47,7 @@ fn python_resumes() {
                 assert_eq!(reused, resumed(&answer, version), "both ends agree");
                 Some(answer)
             };
-            from_begin_to_end("Python", &listening, version, connect, true);
+            walk("Python", version, &site(end), connect);
         }
     }
 }

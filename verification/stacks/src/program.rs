@@ -10,10 +10,19 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes that doesn't hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for it, but not for ever.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        sleep(Duration::from_millis(1));
+    }
+}
 
 /// Starts a program with pipes for input and output. Nothing if there is no such program.
-pub(crate) fn start(program: &str, arguments: &[&str]) -> Option<Child> {
+pub fn start(program: &str, arguments: &[&str]) -> Option<Child> {
     // Servers are not in everybody's path.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
     let child = Command::new(program)
@@ -35,7 +44,7 @@ pub(crate) fn start(program: &str, arguments: &[&str]) -> Option<Child> {
 
 /// Runs a program until it ends, and returns what it printed. Its standard input is closed at once if there is no `input`;
 /// else it stays open.
-pub(crate) fn output(program: &str, arguments: &[&str], input: Option<&[u8]>) -> Option<String> {
+pub fn output(program: &str, arguments: &[&str], input: Option<&[u8]>) -> Option<String> {
     let mut child = start(program, arguments)?;
     let mut stdin = child.stdin.take().expect("a pipe");
     // It may have ended already.
@@ -47,7 +56,7 @@ pub(crate) fn output(program: &str, arguments: &[&str], input: Option<&[u8]>) ->
 }
 
 /// A program that runs until this is dropped.
-pub(crate) struct Running(pub(crate) Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -57,10 +66,10 @@ impl Drop for Running {
 }
 
 /// A directory that is removed at the end.
-pub(crate) struct Scratch(PathBuf);
+pub struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(crate) fn new() -> Self {
+    pub fn make() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("strangers-{}-{number}", std::process::id());
@@ -70,12 +79,12 @@ impl Scratch {
         Self(path)
     }
 
-    pub(crate) fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         let path: &Path = &self.0;
         path.join(name).to_str().expect("UTF-8").to_owned()
     }
 
-    pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
         let path = self.file(name);
         fs::write(&path, contents).expect("a file");
         path
@@ -89,15 +98,13 @@ impl Drop for Scratch {
 }
 
 /// One request to a server behind a Unix socket, which may still be starting.
-pub(crate) fn ask(socket: &str) -> String {
-    let begun = Instant::now();
-    let mut stream = loop {
-        match UnixStream::connect(socket) {
-            Ok(stream) => break stream,
-            Err(error) => assert!(begun.elapsed() < PATIENCE, "{socket}: {error}"),
-        }
-        sleep(Duration::from_millis(5));
-    };
+pub fn ask(socket: &str) -> String {
+    let mut stream = None;
+    until(socket, || {
+        stream = UnixStream::connect(socket).ok();
+        stream.is_some()
+    });
+    let mut stream = stream.expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
