@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# rustls, quinn and OpenSSL, with other people's clients (openssl s_client, Python, gnutls-cli, curl, HAProxy, nginx); Redis.
+# rustls, quinn and OpenSSL, with other people's clients (openssl s_client, Python, gnutls-cli, curl, HAProxy, nginx;
+# aioquic); Redis.
 #   CI_REPLAYS    rounds of each kind in which early data is replayed (100)
 #   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build, and release builds
 #   CI_SOAK       seconds of random faults that befall Redis (3; ci/full: 600)
@@ -10,6 +11,23 @@ export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-100} SESSIONWHEEL_SOAK=${CI_SOAK:-3}
 # All builds but that are the ones that `cargo test --workspace` has made, and their tests have been run there.
 integrations() {
     cargo test --release --package sessionwheel-rustls --package handshake-storm
+}
+
+# `cargo test --workspace` has run these as well, and shown nothing of what they saw.
+rustls_strangers() {
+    cargo test --package sessionwheel-rustls --test strangers --test fork -- --nocapture
+}
+
+# aioquic comes from Python's package index, into a directory of its own.
+quinn_strangers() {
+    local python=$TARGET/aioquic
+    has python3 || skip "there is no python3"
+    if ! "$python/bin/python3" -c "import aioquic"; then
+        python3 -m venv "$python" || skip "there is no venv for python3"
+        "$python/bin/pip" install --quiet aioquic || skip "aioquic cannot be had"
+    fi
+    "$python/bin/pip" show aioquic | grep ^Version
+    PATH=$python/bin:$PATH cargo test --package sessionwheel-quinn --test strangers -- --nocapture
 }
 
 replays() {
@@ -40,12 +58,14 @@ redis() {
     cargo test --package sessionwheel-redis --features tls --lib --test tls
     cargo test --package handshake-storm --features redis --test fleet
 }
-export -f integrations replays aws_lc_rs openssl_integration redis
+export -f integrations rustls_strangers quinn_strangers replays aws_lc_rs openssl_integration redis
 
 SUMMARY+='|^replays |^visit |^handshakes by |^[A-Za-z_0-9.-]+, TLSv1|^neither, one|^[0-9]+ children'
+stage "integrations: rustls and six programs" rustls_strangers
+stage "integrations: quinn and aioquic" quinn_strangers
 stage "integrations: quinn, early data replayed" replays
 if [[ ${CI_PROVIDERS:-ring} != ring ]]; then
-    stage "integrations: rustls, openssl, Python" integrations
+    stage "integrations: rustls, release builds" integrations
     stage "integrations: rustls with aws-lc-rs" aws_lc_rs
 fi
 stage "integrations: OpenSSL and six programs" openssl_integration

@@ -2,30 +2,40 @@
 //!
 //! ```text
 //! cargo run --package sessionwheel-quinn --example zero_rtt
+//! cargo run --package sessionwheel-quinn --example zero_rtt -- --listen 127.0.0.1:4433
 //! ```
+//!
+//! The second one is the server alone, for other people's clients.
 
-use std::error::Error;
+mod server;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, Incoming, ServerConfig};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Endpoint};
 use rustls::RootCertStore;
 use rustls::client::Resumption;
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::version::TLS13;
 use sessionwheel::SessionCache;
 use sessionwheel_rustls::{RustlsClientStore, RustlsStore, StoredSession};
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+use server::{Result, serve};
 
 /// What QUIC has for "no error".
 const DONE: u32 = 0;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let listen = match &arguments[..] {
+        [] => None,
+        [flag, address] if flag == "--listen" => Some(address.parse()?),
+        _ => return Err("only this is understood: --listen ADDRESS:PORT".into()),
+    };
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let certificate = made.cert.der().clone();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -34,12 +44,47 @@ async fn main() -> Result<()> {
         .maximum(Some(100_000))
         .timeout(Duration::from_secs(600))
         .build()?;
-    let server = server(&cache, certificate.clone(), key.into())?;
+    let store = RustlsStore::new(&cache)?;
+    let address = listen.unwrap_or(any_port());
+    let server = serve(address, store, certificate.clone(), key.into())?;
     let address = server.local_addr()?;
-    let client = client(certificate)?;
+    if listen.is_some() {
+        println!("listening on {address}");
+        report(&cache).await
+    } else {
+        visit(address, certificate).await?;
+        println!("store: {}", figures(&cache));
+        Ok(())
+    }
+}
 
+/// Says what has changed, once a second and for ever.
+async fn report(cache: &SessionCache<StoredSession>) -> ! {
+    let mut said = String::new();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cache.flush();
+        let now = figures(cache);
+        if now != said {
+            println!("{now}");
+            said = now;
+        }
+    }
+}
+
+fn figures(cache: &SessionCache<StoredSession>) -> String {
+    let counters = cache.counters();
+    let waiting = cache.len();
+    format!(
+        "{} tickets used, {} refused, {waiting} waiting",
+        counters.hits, counters.misses
+    )
+}
+
+/// A client: the first visit has no ticket; the others send their request before they have an answer.
+async fn visit(address: SocketAddr, certificate: CertificateDer<'static>) -> Result<()> {
+    let client = client(certificate)?;
     for visit in 0..4 {
-        // The first visit has no ticket; the others send their request before they have an answer.
         let connection = match client.connect(address, "localhost")?.into_0rtt() {
             Ok((connection, accepted)) => {
                 let answer = request(&connection).await?;
@@ -56,59 +101,7 @@ async fn main() -> Result<()> {
         };
         connection.close(DONE.into(), b"");
     }
-
-    let counters = cache.counters();
-    println!(
-        "store: {} tickets used, {} refused, {} waiting",
-        counters.hits,
-        counters.misses,
-        cache.len()
-    );
     client.wait_idle().await;
-    Ok(())
-}
-
-/// Answers each request.
-fn server(
-    cache: &SessionCache<StoredSession>,
-    certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Endpoint> {
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
-    // These two are all: with a ticketer rustls would refuse early data.
-    tls.session_storage = Arc::new(RustlsStore::new(cache)?);
-    tls.max_early_data_size = u32::MAX; // QUIC knows this and 0 only
-
-    let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-    let endpoint = Endpoint::server(config, any_port())?;
-    let listening = endpoint.clone();
-    tokio::spawn(async move {
-        while let Some(incoming) = listening.accept().await {
-            tokio::spawn(async move {
-                // A client that goes away is none of the others' business.
-                let _ = attend(incoming).await;
-            });
-        }
-    });
-    Ok(endpoint)
-}
-
-async fn attend(incoming: Incoming) -> Result<()> {
-    // A server need not wait for the end of the handshake to read early data.
-    let connecting = incoming.accept()?;
-    let (connection, finished) = connecting
-        .into_0rtt()
-        .map_err(|_| "not the server's side")?;
-    let (mut answer, mut request) = connection.accept_bi().await?;
-    let request = request.read_to_end(1_000).await?;
-    // The client may not be who it seems to be before this.
-    finished.await;
-    answer.write_all(&request.to_ascii_uppercase()).await?;
-    answer.finish()?;
-    connection.closed().await;
     Ok(())
 }
 
