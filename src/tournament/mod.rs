@@ -202,15 +202,24 @@ impl Tournament {
     /// The best of the matches of the top round, and its rank; among equals the first from `turn`
     /// on, else the first of all.
     fn finalist(&self, top: usize, turn: u32) -> Option<(u32, Rank)> {
-        let finalists = || {
-            let all = self.rounds[top].allocated(0);
-            // Below the last round there is one match's worth of them.
-            let most = if top < ROUNDS { PLAYERS } else { u32::MAX };
-            all.take_while(move |&(index, _)| index < most)
-                .map(|(index, cell)| (index, ranked(cell)))
-        };
+        if top < ROUNDS {
+            // There is one match's worth of them.
+            let players = self.players(top, 0);
+            loop {
+                let best = max(players);
+                if best == Rank::NOBODY {
+                    return None;
+                }
+                if let Some(player) = choose(equals(players, best), turn) {
+                    return Some((player, best));
+                }
+                // All of those have gone since.
+            }
+        }
+        let finalists = self.rounds[top].allocated(0);
+        let finalists = finalists.map(|(index, cell)| (index, ranked(cell)));
         let mut best: Option<(u32, Rank)> = None;
-        for (index, rank) in finalists() {
+        for (index, rank) in finalists {
             let better = match best {
                 None => rank != Rank::NOBODY,
                 Some((_, leader)) if rank != leader => rank > leader,
@@ -231,8 +240,7 @@ impl Tournament {
 
     /// The best rank of a match's players.
     fn best(&self, round: usize, at: u32) -> Rank {
-        let players = self.players(round - 1, at << MATCH_BITS);
-        players.iter().map(ranked).max().unwrap_or(Rank::NOBODY)
+        max(self.players(round - 1, at << MATCH_BITS))
     }
 
     /// Raises the matches above a player to its rank.
@@ -328,6 +336,12 @@ fn ranked(cell: &AtomicU64) -> Rank {
     // Relaxed, here and wherever a match changes: the fences make the order. Who follows a key that
     // is ahead of what it sees of the slot enters it again, by a swap that shows it the slot.
     Rank::from_raw(cell.load(Ordering::Relaxed))
+}
+
+/// The best rank of some players.
+#[inline]
+fn max(players: &[AtomicU64]) -> Rank {
+    players.iter().map(ranked).fold(Rank::NOBODY, Rank::max)
 }
 
 /// Which players of a match have a rank: a bit for each.
