@@ -369,7 +369,8 @@ mutants() {
             session/one_ticket_on_two_hosts
     fi
     if wanted S3b; then
-        swap $endpoint 'if once && !self.claim(key) {' 'if once && !self.claim(key) && false {'
+        swap $endpoint 'if once && !claimed && !self.claim(key) {' \
+            'if once && !claimed && !self.claim(key) && false {'
         mutant S3b "the same for one found outside" session/one_ticket_on_two_hosts
     fi
     if wanted S4; then
