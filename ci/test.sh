@@ -19,8 +19,19 @@ without_features() {
 observed() {
     cargo test --package sessionwheel --all-features --test observed
 }
-export -f readme_tests without_features observed
+
+# What they print is theirs; each fails by itself.
+examples() {
+    local example
+    for example in examples/*.rs; do
+        example=$(basename "$example" .rs)
+        echo "ci: example $example"
+        cargo run --quiet --example "$example"
+    done
+}
+export -f readme_tests without_features observed examples
 
 stage "test: cargo test --workspace" readme_tests
 stage "test: no default features" without_features
+stage "test: examples" examples
 stage "test: metrics and traces" observed

@@ -252,6 +252,20 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// So has it the manual page of `SSL_CTX_sess_set_new_cb`; OpenSSL's code keeps it inside, and
     /// calls when it is there already. One that panics has said false; that is counted. It may call
     /// into the cache. A second call of this method replaces the first one's function.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey, SessionOptions};
+    ///
+    /// let cache = SessionCache::<Vec<u8>>::builder().on_new(|_key, state| state.len() < 100).build()?;
+    /// let key = |n| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    /// let server = cache.server();
+    ///
+    /// let small = server.established(key(1), vec![0; 10], SessionOptions::default()).unwrap();
+    /// let large = server.established(key(2), vec![0; 1_000], SessionOptions::default()).unwrap();
+    /// assert!(small.is_kept() && !large.is_kept());
+    /// assert_eq!((cache.len(), cache.counters().declined), (1, 1));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn on_new(
         mut self,
         on_new: impl Fn(&SessionKey, &V) -> bool + Send + Sync + 'static,
@@ -301,6 +315,19 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     }
 
     /// For which handshakes sessions are cached; those of servers by default.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, Mode, SessionCache, SessionId, SessionKey, SessionOptions};
+    ///
+    /// let cache = SessionCache::builder().mode(Mode::Client).build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    ///
+    /// assert!(!cache.server().established(key, "served", SessionOptions::default()).unwrap().is_kept());
+    /// assert!(cache.client().established(key, "connected", SessionOptions::default()).unwrap().is_kept());
+    /// assert!(cache.server().resume(&key).hit().is_none());
+    /// assert_eq!(cache.client().resume(&key).hit(), Some("connected"));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn mode(mut self, mode: Mode) -> Self {
         self.modes.mode = mode;
         self
@@ -318,6 +345,22 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// default.
     ///
     /// False is `SSL_SESS_CACHE_NO_INTERNAL_STORE`.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, Fetched, SessionCache, SessionId, SessionKey, TierSession};
+    /// use std::time::Duration;
+    ///
+    /// // All that counts is outside.
+    /// let cache = SessionCache::builder()
+    ///     .internal_lookup(false)
+    ///     .internal_store(false)
+    ///     .on_get(|key| Fetched::Hit(TierSession::new(*key, "from outside", Duration::from_secs(60))))
+    ///     .build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// assert_eq!(cache.server().resume(&key).hit(), Some("from outside"));
+    /// assert!(cache.is_empty());
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn internal_store(mut self, store: bool) -> Self {
         self.modes.internal_store = store;
         self

@@ -36,6 +36,20 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 /// A context means something only to the cache that handed it out (and the
 /// clones of that handle). Another cache can't tell it from its own context of
 /// the same number.
+///
+/// ```
+/// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+///
+/// let cache = SessionCache::builder().build()?;
+/// let (shop, bank) = (cache.context().unwrap(), cache.context().unwrap());
+/// let id = SessionId::from([1; 32]);
+/// cache.insert(SessionKey::new(shop, id), "a shopper").unwrap();
+///
+/// assert_eq!(cache.get_cloned(&SessionKey::new(bank, id)), None);
+/// assert_eq!(cache.get_cloned(&SessionKey::new(shop, id)), Some("a shopper"));
+/// # assert_ne!(shop, Context::DEFAULT);
+/// # Ok::<(), sessionwheel::BuildError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Context(u32);
 

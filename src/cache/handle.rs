@@ -217,6 +217,22 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// host was first ([`claim`](crate::ExternalTier::claim) says so). What is outside and not inside is
     /// neither found nor taken: for that there is
     /// [`Endpoint::take_with`](crate::Endpoint::take_with).
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(key, "a ticket").unwrap();
+    ///
+    /// let winners = std::thread::scope(|scope| {
+    ///     let offer = || cache.take(&key, &cache.pin()).is_some();
+    ///     let all = [0; 4].map(|_| scope.spawn(offer));
+    ///     all.into_iter().filter_map(|thread| thread.join().ok()).filter(|&won| won).count()
+    /// });
+    /// assert_eq!(winners, 1);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn take<'g>(&'g self, key: &SessionKey, guard: &'g Guard) -> Option<&'g V> {
         let inner = &*self.inner;
         let taken = inner.taken(key, guard);

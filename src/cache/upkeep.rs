@@ -49,6 +49,31 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// [`Swept::remaining`] says whether something is left; the next call goes
     /// on where this one ended. What was [purged](Self::purge) comes after what has expired.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).automatic_flush(None).build()?;
+    /// for n in 0..100 {
+    ///     let key = SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    ///     cache.insert(key, n).unwrap();
+    /// }
+    /// hand.advance(Duration::from_secs(301));
+    ///
+    /// // An event loop does a part of it each time round.
+    /// let mut removed = 0;
+    /// loop {
+    ///     let swept = cache.flush_within(16);
+    ///     removed += swept.removed;
+    ///     if !swept.remaining {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(removed, 100);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn flush_within(&self, budget: usize) -> Swept {
         self.inner.flush_within(self.now(), budget)
     }
@@ -84,6 +109,26 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// has come. It may be early. A thread that flushes can sleep until then;
     /// an insertion or a re-timing may bring it forward. Zero while sessions that were
     /// [purged](Self::purge) have still to be removed.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).build()?;
+    /// assert_eq!(cache.next_expiry(), None);
+    /// cache.insert(SessionKey::new(Context::DEFAULT, SessionId::from([1; 32])), ()).unwrap();
+    ///
+    /// // As a timer would. What it is told may be too early, so it sleeps for a moment at least.
+    /// while let Some(next) = cache.next_expiry() {
+    ///     let pause = next.saturating_since(cache.now()).max(Duration::from_millis(10));
+    ///     hand.advance(pause);
+    ///     cache.flush();
+    /// }
+    /// assert!(cache.is_empty());
+    /// assert!(cache.now() > Timestamp::from_secs(1_300));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn next_expiry(&self) -> Option<Timestamp> {
         if self.inner.purges.pending().is_some() {
             return Some(Timestamp::ZERO);
@@ -125,6 +170,20 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// Raising it pauses nobody. After it was lowered no insertion goes beyond
     /// the new maximum; what is there beyond it leaves in small steps, with
     /// the calls that insert or flush.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+    ///
+    /// let cache = SessionCache::builder().maximum(Some(50)).build()?;
+    /// for n in 0..50 {
+    ///     cache.insert(SessionKey::new(Context::DEFAULT, SessionId::from([n; 32])), n).unwrap();
+    /// }
+    /// cache.set_maximum(Some(20));
+    /// assert_eq!(cache.len(), 50);
+    /// cache.flush();
+    /// assert_eq!(cache.len(), 20);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn set_maximum(&self, maximum: Option<usize>) {
         self.inner.map.set_maximum(maximum);
     }

@@ -91,6 +91,27 @@ impl<V> Established<V> {
 }
 
 /// What a lookup for resumption has found.
+///
+/// ```
+/// use sessionwheel::{Context, Fetched, Resumed, SessionCache, SessionId, SessionKey, TierSession};
+/// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+/// use std::time::Duration;
+///
+/// static ARRIVED: AtomicBool = AtomicBool::new(false);
+/// let cache = SessionCache::builder()
+///     .on_get(|key| match ARRIVED.load(Relaxed) {
+///         true => Fetched::Hit(TierSession::new(*key, "from afar", Duration::from_secs(60))),
+///         false => Fetched::Pending,
+///     })
+///     .build()?;
+/// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+///
+/// // The handshake is suspended, and goes on when there is an answer.
+/// assert!(cache.server().resume(&key).is_pending());
+/// ARRIVED.store(true, Relaxed);
+/// assert_eq!(cache.server().resume(&key), Resumed::Hit("from afar"));
+/// # Ok::<(), sessionwheel::BuildError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Resumed<T> {
@@ -274,6 +295,19 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
 
     /// Like [`resume_with`](Self::resume_with), but the session is taken out, inside and outside, as if it were for
     /// a single use: what a stack does that uses each ticket of TLS 1.3 once.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey, SessionOptions};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// let ticket = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// let server = cache.server();
+    /// server.established(ticket, "a ticket".to_string(), SessionOptions::default()).unwrap();
+    ///
+    /// assert_eq!(server.take_with(&ticket, |state| state.len()).hit(), Some(8));
+    /// assert_eq!(server.take_with(&ticket, |state| state.len()).hit(), None);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn take_with<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Resumed<R> {
         self.lookup(key, true, |found| f(found.value()))
     }
