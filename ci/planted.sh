@@ -119,21 +119,26 @@ stale_read() {
         --package sessionwheel-linearizability --test linearizable
 }
 
-# beside_openssl WHAT REASON FILE FROM TO
+# beside_openssl TEST WHAT REASON FILE FROM TO
 beside_openssl() {
     { has pkg-config && pkg-config --exists openssl; } || skip "there is no pkg-config or no libssl-dev"
-    planted "$@" --package sessionwheel-openssl-contract --features openssl --test differential
+    planted "${@:2}" --package sessionwheel-openssl-contract --features openssl --test "$1"
 }
 
 last_to_expire() {
-    beside_openssl "who expires last makes room" "have to be evicted, and ours evicted" src/tournament/rank.rs \
+    beside_openssl differential "who expires last makes room" "have to be evicted, and ours evicted" src/tournament/rank.rs \
         'Self(!deadline.raw())' 'Self(deadline.raw().max(2))'
 }
 
 retimed_without_a_hint() {
-    beside_openssl "a re-timing leaves no hint" \
+    beside_openssl differential "a re-timing leaves no hint" \
         "OpenSSL removed .*, ours did not|have to be evicted, and ours evicted" src/map/read.rs \
         'shard.schedule(number, new, guard);' 'let _ = (number, new, guard);'
+}
+
+expired_is_a_miss() {
+    beside_openssl endpoints "a session found too late is counted as a miss" "ours counts .*, and should .* timeouts: [1-9]" \
+        src/cache/endpoint/mod.rs 'if inner.is_expired(key, &guard) {' 'if inner.is_expired(key, &guard) && false {'
 }
 
 shared_with_a_connection() {
@@ -189,7 +194,7 @@ ticket_for_ever() {
 }
 export -f planted lost_hint ticket_for_ever two_takers two_takers_in_turn done_too_early free_twice too_early stale_read \
     beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads unordered_for_miri \
-    beside_openssl last_to_expire retimed_without_a_hint shared_with_a_connection
+    beside_openssl last_to_expire retimed_without_a_hint expired_is_a_miss shared_with_a_connection
 
 SUMMARY+='|^planted, '
 [[ $PLANTED != some ]] || PLANTED="lost_hint two_takers"
@@ -215,6 +220,7 @@ wanted stale_read "read after it was taken" stale_read
 wanted beyond_the_bound "more than the maximum" beyond_the_bound
 wanted last_to_expire "who expires last is evicted" last_to_expire
 wanted retimed_without_a_hint "a re-timing leaves no hint" retimed_without_a_hint
+wanted expired_is_a_miss "what has expired is a miss" expired_is_a_miss
 wanted cursor_back "the cursor goes back" cursor_back
 wanted cleared_too_early "a due bit is cleared too early" cleared_too_early
 wanted lost_in_a_split "a split loses a slot" lost_in_a_split

@@ -10,9 +10,9 @@ use libc::{c_int, c_long, c_uint, c_void};
 use openssl_sys::{SSL, SSL_CTX, SSL_SESSION};
 use sessionwheel_openssl::ffi::{
     SSL_CTRL_SESS_CACHE_FULL, SSL_CTRL_SESS_NUMBER, SSL_CTX_flush_sessions, SSL_CTX_get_timeout,
-    SSL_CTX_set_timeout, SSL_SESS_CACHE_UPDATE_TIME, SSL_SESSION_is_resumable, SSL_SESSION_new,
-    SSL_SESSION_set_protocol_version, SSL_SESSION_set_time, SSL_SESSION_set_timeout,
-    SSL_SESSION_set1_id, SSL_has_matching_session_id,
+    SSL_CTX_set_timeout, SSL_SESS_CACHE_UPDATE_TIME, SSL_SESSION_dup, SSL_SESSION_is_resumable,
+    SSL_SESSION_new, SSL_SESSION_set_protocol_version, SSL_SESSION_set_time,
+    SSL_SESSION_set_timeout, SSL_SESSION_set1_id, SSL_has_matching_session_id,
 };
 
 /// `LHASH_OF(SSL_SESSION)`, the table of a context's sessions.
@@ -131,6 +131,27 @@ impl<'s> View<'s> {
 pub struct Session(NonNull<SSL_SESSION>);
 
 impl Session {
+    /// # Safety
+    /// A session that is alive, of whose id what `View::new` says holds as long as anybody has a reference.
+    pub(crate) unsafe fn share(session: NonNull<SSL_SESSION>) -> Self {
+        // SAFETY: the session is alive, and gets another reference.
+        unsafe { openssl_sys::SSL_SESSION_up_ref(session.as_ptr()) };
+        Self(session)
+    }
+
+    /// The same session, in no cache.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        // SAFETY: the session is alive, and only read; the reference to the new one is ours.
+        Self(NonNull::new(unsafe { SSL_SESSION_dup(self.0.as_ptr()) }).expect("memory"))
+    }
+
+    /// Gives the reference away.
+    #[must_use]
+    pub(crate) fn into_raw(self) -> *mut SSL_SESSION {
+        std::mem::ManuallyDrop::new(self).0.as_ptr()
+    }
+
     /// In no cache, for TLS 1.3.
     #[must_use]
     pub fn new(id: &[u8]) -> Self {
@@ -163,7 +184,7 @@ impl Session {
     /// What can be read of it.
     #[must_use]
     pub fn view(&self) -> View<'_> {
-        // SAFETY: `self` holds a reference, and ids are set by `of_version` alone.
+        // SAFETY: `self` holds a reference, and ids are set by `of_version` alone, or in handshakes that are over.
         unsafe { View::new(self.0) }
     }
 
@@ -190,7 +211,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // SAFETY: `of_version` got the reference, and it is given up once.
+        // SAFETY: whoever made this got the reference, and it is given up once.
         unsafe { openssl_sys::SSL_SESSION_free(self.0.as_ptr()) }
     }
 }
@@ -230,12 +251,21 @@ impl Cache {
             let ctx = openssl_sys::SSL_CTX_new(openssl_sys::TLS_server_method());
             let ctx = NonNull::new(ctx).expect("a context");
             openssl_sys::SSL_CTX_sess_set_remove_cb(ctx.as_ptr(), Some(on_remove));
-            let ssl = NonNull::new(openssl_sys::SSL_new(ctx.as_ptr())).expect("a connection");
-            Self { ctx, ssl }
+            Self::over(ctx)
         }
     }
 
-    fn control(&self, what: c_int) -> usize {
+    /// # Safety
+    /// A reference to a context, which is given away. What the context is told, it is told on this thread.
+    pub(crate) unsafe fn over(ctx: NonNull<SSL_CTX>) -> Self {
+        // SAFETY: the context is alive; the connection is checked before it is used. Both are handed to `Drop`.
+        let ssl = unsafe { openssl_sys::SSL_new(ctx.as_ptr()) };
+        let ssl = NonNull::new(ssl).expect("a connection");
+        Self { ctx, ssl }
+    }
+
+    /// One of the counters of `SSL_CTX_sess_number(3)`.
+    pub(crate) fn control(&self, what: c_int) -> usize {
         // SAFETY: the context is alive; the controls of this module read no argument.
         let n =
             unsafe { openssl_sys::SSL_CTX_ctrl(self.ctx.as_ptr(), what, 0, std::ptr::null_mut()) };
@@ -317,6 +347,15 @@ impl Cache {
         unsafe {
             SSL_has_matching_session_id(self.ssl.as_ptr(), id.as_ptr(), id.len() as c_uint) == 1
         }
+    }
+
+    /// References to all sessions.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Session> {
+        let mut all = Vec::new();
+        // SAFETY: whoever sees a session of the cache sees one that is alive, and whose id stays.
+        self.each(|view| all.push(unsafe { Session::share(view.session) }));
+        all
     }
 
     /// Calls this for each session, by a walk over `SSL_CTX_sessions`.

@@ -5,6 +5,8 @@
 //! - `ffi`: OpenSSL's cache, by its C interface.
 //! - `op`: what is done to both.
 //! - `pair`: both, and what has to be equal; `step`: how each operation is done on either side.
+//! - `handshake`: handshakes in memory; `spec`: what they do with a cache, on either side, in which each intended
+//!   difference is a branch; `end`: both caches at one end, beside that; `wire`: clients and servers.
 //!
 //! All but the table is behind the feature `openssl`, which links the system's libssl (3.0.6 or newer,
 //! with 64 bits).
@@ -13,10 +15,18 @@
 
 pub mod difference;
 #[cfg(feature = "openssl")]
+mod end;
+#[cfg(feature = "openssl")]
 pub mod ffi;
+#[cfg(feature = "openssl")]
+pub mod handshake;
 #[cfg(feature = "openssl")]
 pub mod op;
 #[cfg(feature = "openssl")]
 pub mod pair;
 #[cfg(feature = "openssl")]
+pub mod spec;
+#[cfg(feature = "openssl")]
 mod step;
+#[cfg(feature = "openssl")]
+pub mod wire;

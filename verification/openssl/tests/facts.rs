@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use sessionwheel::{
-    Clock, Context, Inserted, ManualClock, SessionCache, SessionId, SessionKey, SessionOptions,
-    Timestamp,
+    Clock, Context, Inserted, ManualClock, Role, SessionCache, SessionId, SessionKey,
+    SessionOptions, Timestamp,
 };
 use sessionwheel_openssl_contract::ffi::{Cache, Session, TLS_1_2, TLS_1_3, reported, version};
+use sessionwheel_openssl_contract::handshake;
 
 const NOW: i64 = 1_000_000;
 
@@ -269,4 +270,48 @@ fn a_full_cache_never_evicts_the_session_it_takes_in() {
     insert(&ours, &[3; 32], 10);
     assert!(ours.contains(&key(&[3; 32])));
     assert_eq!((cache.number(), ours.len()), (2, 2));
+}
+
+/// Of so many handshakes, those after which what had expired was gone.
+#[test]
+fn openssl_flushes_at_every_256th_handshake_resumed_or_not_and_ours_at_every_255th_insertion() {
+    const HANDSHAKES: u8 = 130;
+    let client = handshake::context(Role::Client, openssl_sys::SSL_SESS_CACHE_OFF, false);
+    let server = handshake::context(Role::Server, openssl_sys::SSL_SESS_CACHE_SERVER, false);
+    let mut cache = handshake::cache(&server);
+    let (ours, hand) = {
+        let (clock, hand) = Clock::manual(Timestamp::from_secs(NOW as u64));
+        let builder = SessionCache::builder().clock(clock);
+        (builder.automatic_flush(Some(1_000)).build().unwrap(), hand)
+    };
+    let expired = session(&[255; 32], NOW, 10);
+    let (mut theirs_at, mut ours_at) = (Vec::new(), Vec::new());
+    // Each second one resumes what the one before has established.
+    for round in 0..4_usize {
+        for n in 0..HANDSHAKES {
+            let made = handshake::shake(&client, &server, None, n.into(), true).unwrap();
+            for (nth, offer) in [(0, None), (1, Some(&made.client))] {
+                if let Some(offer) = offer {
+                    let again = handshake::shake(&client, &server, Some(offer), 0, true).unwrap();
+                    assert!(again.resumed);
+                }
+                if !cache.has(&[255; 32]) {
+                    theirs_at
+                        .push((round * usize::from(HANDSHAKES) + usize::from(n)) * 2 + nth + 1);
+                    assert!(add(&mut cache, &expired));
+                }
+            }
+            cache.remove(&made.server);
+
+            hand.advance(Duration::from_secs(301));
+            let options = SessionOptions::default();
+            let id = [n, round as u8];
+            ours.server().established(key(&id), 0, options).unwrap();
+            if ours.len() == 1 {
+                ours_at.push(round * usize::from(HANDSHAKES) + usize::from(n) + 1);
+            }
+        }
+    }
+    assert_eq!(theirs_at, [1, 256, 512, 768, 1_024]);
+    assert_eq!(ours_at, [1, 255, 510]);
 }
