@@ -23,6 +23,7 @@ clippy_by_features() {
     component clippy cargo clippy --version
     cargo clippy --package sessionwheel --all-targets --no-default-features -- --deny warnings
     cargo clippy --package sessionwheel --all-targets --all-features -- --deny warnings
+    cargo clippy --package sessionwheel-redis --all-targets --features tls -- --deny warnings
     if has pkg-config && pkg-config --exists openssl; then
         cargo clippy --package sessionwheel-openssl --all-targets --features openssl -- --deny warnings
         cargo clippy --package handshake-storm --all-targets --features openssl -- --deny warnings
@@ -40,7 +41,7 @@ clippy_loom() {
 }
 
 documentation() {
-    local features=sessionwheel/metrics,sessionwheel/tracing
+    local features=sessionwheel/metrics,sessionwheel/tracing,sessionwheel-redis/tls
     local packages=(--package sessionwheel --package sessionwheel-rustls --package sessionwheel-redis)
     if has pkg-config && pkg-config --exists openssl; then
         packages+=(--package sessionwheel-openssl)

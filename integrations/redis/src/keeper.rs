@@ -154,9 +154,8 @@ pub(crate) fn ask(core: &Core, until: Instant) -> Result<Vec<Range>, Failure> {
     let mut all: Vec<_> = up.map(|node| node.server.clone()).collect();
     all.extend(core.nodes.seeds.iter().cloned());
     let map = in_turn(&all, until, |server, part| server.map(part));
-    Tallies::add(match map {
-        Ok(_) => &core.tallies.maps,
-        Err(_) => &core.tallies.connections_failed,
-    });
+    if map.is_ok() {
+        Tallies::add(&core.tallies.maps);
+    }
     map
 }

@@ -134,6 +134,10 @@ impl Link {
             ConnectionAddr::Tcp(host, port) => {
                 let tcp = tcp(host, *port, until)?;
                 match &to.tls {
+                    // What would have to be said is not said in the clear.
+                    None if to.secure => {
+                        return Err(Failure::Io(io::ErrorKind::Unsupported.into()));
+                    }
                     None => Stream::Tcp(tcp),
                     #[cfg(feature = "tls")]
                     Some(config) => Stream::Tls(TlsStream::new(tcp, host, config)?.into()),

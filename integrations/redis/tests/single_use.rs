@@ -59,6 +59,32 @@ fn of_two_hosts_one_wins() {
 }
 
 #[test]
+fn who_takes_asks_once() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier_a) = host(builder(&server.address()));
+    let (b, tier_b) = host(builder(&server.address()));
+    let take = |cache: &Cache, n| cache.server().take_with(&key(n), Vec::clone).hit();
+    (0..50).for_each(|n| establish(&a, n));
+    written(&tier_a);
+    for n in 0..50 {
+        assert_eq!(take(&b, n), Some(value(n)));
+        assert_eq!((take(&a, n), take(&b, n)), (None, None));
+    }
+    let health = tier_b.health();
+    let counters = health.counters;
+    assert_eq!(
+        (counters.hits, counters.claimed, counters.misses),
+        (50, 50, 50)
+    );
+    assert_eq!(health.latency.count(), 100, "one for each");
+    // What is on its way is taken here, and what was removed is not asked for.
+    establish(&b, 50);
+    assert_eq!((take(&b, 50), take(&b, 50)), (Some(value(50)), None));
+}
+
+#[test]
 fn of_many_threads_on_many_hosts_one_wins() {
     let Some(server) = Server::start(&[]) else {
         return;

@@ -10,6 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use sessionwheel_redis::{RedisTierBuilder, TierError};
+use support::cluster::Cluster;
 use support::node::{Directory, Node, free_port};
 use support::*;
 
@@ -59,35 +60,37 @@ impl Authority {
 /// A server that speaks TLS on one port; on another, without, the test itself has a word with it.
 struct Secure {
     node: Node,
-    port: u16,
     _files: Directory,
+}
+
+/// What makes a server speak TLS, and where that lies.
+fn settings(authority: &Authority, identity: &Identity) -> (String, Directory) {
+    let files = Directory::new();
+    let path = |name: &str| files.0.join(name).display().to_string();
+    let write = |name: &str, text: String| std::fs::write(path(name), text).unwrap();
+    write("ca", authority.0.pem());
+    write("certificate", identity.certificate.pem());
+    write("key", identity.key.serialize_pem());
+    let settings = format!(
+        "tls-ca-cert-file {}\ntls-cert-file {}\ntls-key-file {}\n",
+        path("ca"),
+        path("certificate"),
+        path("key")
+    );
+    (settings, files)
 }
 
 impl Secure {
     fn start(authority: &Authority, identity: &Identity, more: &str) -> Option<Self> {
-        let files = Directory::new();
-        let path = |name: &str| files.0.join(name).display().to_string();
-        let write = |name: &str, text: String| std::fs::write(path(name), text).unwrap();
-        write("ca", authority.0.pem());
-        write("certificate", identity.certificate.pem());
-        write("key", identity.key.serialize_pem());
-        let port = free_port();
-        let file = format!(
-            "tls-port {port}\ntls-ca-cert-file {}\ntls-cert-file {}\ntls-key-file {}\n{more}\n",
-            path("ca"),
-            path("certificate"),
-            path("key")
-        );
+        let (settings, files) = settings(authority, identity);
+        let file = format!("{settings}tls-port {}\n{more}\n", free_port());
         let node = Node::start(free_port(), &[], &file)?;
-        Some(Self {
-            node,
-            port,
-            _files: files,
-        })
+        let _files = files;
+        Some(Self { node, _files })
     }
 
     fn builder(&self, host: &str, config: &Arc<ClientConfig>) -> RedisTierBuilder<Vec<u8>> {
-        let address = format!("rediss://{host}:{}/", self.port);
+        let address = format!("rediss://{host}:{}/", self.node.tls_port.unwrap());
         builder(&address).tls(config.clone()).stop_timeout(SHORT)
     }
 }
@@ -188,7 +191,8 @@ fn who_is_not_trusted_gets_nothing() {
         .tls(theirs.client(None))
         .stop_timeout(SHORT);
     let tier = host(plain).1;
-    assert!(matches!(tier.check(PATIENCE), Err(TierError::Server(_))));
+    // It waits for the end of a line.
+    assert!(matches!(tier.check(SHORT), Err(TierError::Server(_))));
     let unsaid = builder(&address).build();
     assert!(matches!(unsaid, Err(TierError::Address(_))));
 }
@@ -238,6 +242,48 @@ fn frozen_and_killed_behind_tls() {
     assert!(resumes(&c, 2_000));
     assert_eq!(tier.health().counters.unopened, 0);
     show("ci: TLS: frozen and killed, 99 lookups, 99 misses; then as before");
+}
+
+#[test]
+fn a_cluster_by_tls() {
+    let authority = Authority::new();
+    let identity = authority.sign("127.0.0.1");
+    let (settings, _files) = settings(&authority, &identity);
+    let more = format!("{settings}tls-cluster yes\ntls-auth-clients no\n");
+    let Some(cluster) = Cluster::start_with(15_000, &more) else {
+        return;
+    };
+    let ports = cluster
+        .masters
+        .iter()
+        .map(|master| master.tls_port.unwrap());
+    let addresses: Vec<_> = ports
+        .map(|port| format!("rediss://127.0.0.1:{port}/"))
+        .collect();
+    let on = |first: usize, config: Arc<ClientConfig>| {
+        let builder = builder(&addresses[first]).timeouts(PATIENCE, PATIENCE);
+        host(builder.cluster(&[]).unwrap().tls(config))
+    };
+    let (a, tier_a) = on(0, authority.client(None));
+    let (b, tier_b) = on(1, authority.client(None));
+    tier_a.check(PATIENCE).unwrap();
+    (0..200).for_each(|n| establish(&a, n));
+    written(&tier_a);
+    let sizes = cluster.sizes();
+    assert!(sizes.iter().all(|size| *size > 20), "{sizes:?}");
+    eventually("the map is there", || resumes(&b, 0));
+    assert!((0..200).all(|n| resumes(&b, n)));
+    let told: Vec<_> = tier_b
+        .health()
+        .nodes
+        .into_iter()
+        .map(|node| node.address)
+        .collect();
+    let known = |address: &String| told.iter().any(|told| address.contains(told));
+    assert!(addresses.iter().all(known), "{told:?}");
+    show(&format!(
+        "ci: TLS: 200 sessions at three masters of a Cluster, {sizes:?}, all resumed"
+    ));
 }
 
 /// What a server sends of a handshake, byte for byte or not at all.

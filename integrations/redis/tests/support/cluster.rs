@@ -18,9 +18,14 @@ pub struct Cluster {
 impl Cluster {
     /// A third of the slots each. `timeout` is after how many milliseconds one is taken for dead.
     pub fn start(timeout: u32) -> Option<Self> {
+        Self::start_with(timeout, "")
+    }
+
+    /// With `more` settings, which may be those of TLS.
+    pub fn start_with(timeout: u32, more: &str) -> Option<Self> {
         let settings = format!(
             "cluster-enabled yes\ncluster-require-full-coverage no\ncluster-node-timeout {timeout}\n\
-             cluster-migration-barrier 100\nrepl-diskless-sync-delay 0\n"
+             cluster-migration-barrier 100\nrepl-diskless-sync-delay 0\n{more}"
         );
         let masters: Option<Vec<_>> = (0..3).map(|_| start(&settings)).collect();
         let masters = masters?;
@@ -54,7 +59,8 @@ impl Cluster {
 
     fn meet(&self, other: &Node) {
         let bus: Vec<String> = other.ask(&["CONFIG", "GET", "cluster-port"]);
-        let port = other.port.to_string();
+        // As the Cluster calls it.
+        let port = other.tls_port.unwrap_or(other.port).to_string();
         let () = self.masters[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus[1]]);
     }
 
@@ -167,6 +173,9 @@ impl Cluster {
 }
 
 fn start(settings: &str) -> Option<Node> {
-    let file = format!("{settings}cluster-port {}\n", free_port());
+    let mut file = format!("{settings}cluster-port {}\n", free_port());
+    if settings.contains("tls-cluster yes") {
+        file += &format!("tls-port {}\n", free_port());
+    }
     Node::start(free_port(), &[], &file)
 }

@@ -37,6 +37,8 @@ impl Drop for Directory {
 pub struct Node {
     child: Option<Child>,
     pub port: u16,
+    /// On which it speaks TLS, if it does.
+    pub tls_port: Option<u16>,
     arguments: Vec<String>,
     directory: Directory,
 }
@@ -47,9 +49,11 @@ impl Node {
         let directory = Directory::new();
         let common = format!("port {port}\nbind 127.0.0.1\nsave \"\"\n{file}");
         std::fs::write(directory.0.join("conf"), common).expect("a file");
+        let tls_port = file.lines().find_map(|line| line.strip_prefix("tls-port "));
         let mut node = Self {
             child: None,
             port,
+            tls_port: tls_port.map(|port| port.parse().expect("a port")),
             arguments: arguments.iter().map(ToString::to_string).collect(),
             directory,
         };
