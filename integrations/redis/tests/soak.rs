@@ -13,11 +13,6 @@ use support::*;
 
 const FAULTS: [&str; 6] = ["frozen", "killed", "emptied", "cut", "held", "nothing"];
 
-/// What was read from the environment.
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 /// Splitmix64.
 fn draw(state: &AtomicU64) -> u64 {
     let mut z = state
@@ -130,6 +125,13 @@ fn random_faults_lose_no_handshake() {
         crowd.stop.store(true, Ordering::Relaxed);
     });
     proxy.cut(0);
+    // Once they are over it is as before, however busy the machine is.
+    let mut n = crowd.next.load(Ordering::Relaxed);
+    eventually("a session of one host resumes at the other", || {
+        n += 1;
+        establish(&a, n);
+        tier_a.flush_writes(short) && resumes(&b, n)
+    });
     let handshakes = crowd.handshakes.load(Ordering::Relaxed);
     let counted = |cache: &Cache| (cache.counters().accept, cache.counters().accept_good);
     let (begun, ended) = (counted(&a).0 + counted(&b).0, counted(&a).1 + counted(&b).1);
@@ -157,5 +159,5 @@ fn random_faults_lose_no_handshake() {
         all.errors,
         all.dropped_writes
     ));
-    assert!(all.hits > 0 && met.iter().sum::<u32>() > 5);
+    assert!(all.hits > 0 && met.iter().sum::<u32>() > 0);
 }

@@ -23,6 +23,11 @@ pub fn show(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// What was read from the environment.
+pub fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 /// Asks until it is so; fails if that takes too long.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
