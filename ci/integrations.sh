@@ -26,7 +26,7 @@ quinn_strangers() {
         python3 -m venv "$python" || skip "there is no venv for python3"
         "$python/bin/pip" install --quiet aioquic || skip "aioquic cannot be had"
     fi
-    "$python/bin/pip" show aioquic | grep ^Version
+    echo "ci: aioquic $("$python/bin/pip" show aioquic | sed -n "s/^Version: //p")"
     PATH=$python/bin:$PATH cargo test --package sessionwheel-quinn --test strangers -- --nocapture
 }
 

@@ -8,6 +8,8 @@ oldest() {
     toolchain "$version.0"
     export CARGO_TARGET_DIR=$TARGET/msrv
     cargo "+$version.0" check --package sessionwheel --package sessionwheel-rustls
+    # It has nothing but an example and tests.
+    cargo "+$version.0" check --package sessionwheel-quinn --examples --tests
     if has pkg-config && pkg-config --exists openssl; then
         cargo "+$version.0" check --package sessionwheel-openssl --features openssl
     else
