@@ -11,23 +11,21 @@ export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-100} SESSIONWHEEL_SOAK=${CI_SOAK:-3}
 # All builds but that are the ones that `cargo test --workspace` has made, and their tests have been run there.
 integrations() {
     cargo test --release --package sessionwheel-rustls --package handshake-storm
+    # By the README's command: builds the package by itself.
+    cargo test --package sessionwheel-rustls --test strangers -- --ignored --nocapture
 }
 
-# `cargo test --workspace` has run these as well, and shown nothing of what they saw.
-rustls_strangers() {
-    cargo test --package sessionwheel-rustls --test strangers --test fork -- --nocapture
-}
-
-# aioquic comes from Python's package index, into a directory of its own.
-quinn_strangers() {
-    local python=$TARGET/aioquic
-    has python3 || skip "there is no python3"
-    if ! "$python/bin/python3" -c "import aioquic"; then
-        python3 -m venv "$python" || skip "there is no venv for python3"
-        "$python/bin/pip" install --quiet aioquic || skip "aioquic cannot be had"
-    fi
-    echo "ci: aioquic $("$python/bin/pip" show aioquic | sed -n "s/^Version: //p")"
-    PATH=$python/bin:$PATH cargo test --package sessionwheel-quinn --test strangers -- --nocapture
+# All is built by `cargo test --workspace`, which has run it as well, and shown nothing of what was seen. aioquic comes from
+# Python's package index, into a directory of its own.
+strangers() {
+    local python=$TARGET/aioquic show='import aioquic; print("ci: aioquic", aioquic.__version__)'
+    "$python/bin/python3" -c "$show" || {
+        python3 -m venv "$python"
+        "$python/bin/pip" install --quiet aioquic
+        "$python/bin/python3" -c "$show"
+    } || echo "ci: SKIPPED: aioquic cannot be had"
+    PATH=$python/bin:$PATH \
+        cargo test --workspace --exclude sessionwheel-openssl --test strangers -- --nocapture
 }
 
 replays() {
@@ -60,11 +58,10 @@ redis() {
     ((SESSIONWHEEL_SOAK <= 3)) || cargo test --package sessionwheel-redis --test cluster a_slot_moves
     cargo test --package handshake-storm --features redis --test fleet
 }
-export -f integrations rustls_strangers quinn_strangers replays aws_lc_rs openssl_integration redis
+export -f integrations strangers replays aws_lc_rs openssl_integration redis
 
 SUMMARY+='|^replays |^visit |^handshakes by |^[A-Za-z_0-9.-]+, TLSv1|^neither, one|^[0-9]+ children'
-stage "integrations: rustls and six programs" rustls_strangers
-stage "integrations: quinn and aioquic" quinn_strangers
+stage "integrations: rustls and six programs, quinn and aioquic" strangers
 stage "integrations: quinn, early data replayed" replays
 if [[ ${CI_PROVIDERS:-ring} != ring ]]; then
     stage "integrations: rustls, release builds" integrations

@@ -11,7 +11,7 @@
 //! - `gnutls-cli` connects twice, so that it doesn't come back after any of that;
 //! - `s_client` resumes by itself in TLS 1.2 only (`-reconnect`); else it is started again, with its session in a file;
 //! - early data is brought by `s_client` alone, and it alone shows a client certificate here;
-//! - nginx and Python don't say which ticket they offered, `curl` not even whether it was resumed: the server does.
+//! - nginx and `curl` don't say whether they were resumed: the server does. The others are held to agree with it.
 //!
 //! A test whose program is not installed prints SKIPPED and passes.
 #![cfg(unix)]
