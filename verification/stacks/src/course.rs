@@ -88,7 +88,7 @@ pub(crate) const PAIRS: [[Step; 2]; 5] = [
 ];
 
 /// Whether the server says that the connection was resumed.
-pub(crate) fn resumed(answer: &str, version: Version) -> bool {
+pub fn resumed(answer: &str, version: Version) -> bool {
     let says = |what: &str| answer.contains(&format!("{version} {what}"));
     assert_ne!(says("resumed"), says("handshake"), "{answer}");
     says("resumed")

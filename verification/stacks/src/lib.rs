@@ -28,7 +28,7 @@ pub mod python;
 pub mod s_client;
 mod site;
 
-pub use course::{ENDS, walk_by_itself};
+pub use course::{ENDS, resumed, walk_by_itself};
 pub use site::{End, Site, Value, Version};
 
 /// With this a client asks.

@@ -5,7 +5,8 @@ use crate::gate::Gate;
 use crate::program::{Scratch, output};
 use crate::{ENDS, End, REQUEST, Site, Value, Version};
 
-fn flags(version: Version) -> &'static [&'static str] {
+/// So that it speaks this version.
+pub fn flags(version: Version) -> &'static [&'static str] {
     match version {
         Version::Tls12 => &["-tls1_2", "-no_ticket"],
         Version::Tls13 => &["-tls1_3"],
@@ -59,25 +60,30 @@ pub fn resumes_from_a_file<V: Value>(site: impl Fn(End) -> Site<V>) {
     for end in ENDS {
         for version in Version::BOTH {
             let scratch = Scratch::make();
-            let file = scratch.file("session");
-            let mut first = true;
-            let connect = |address: &str| {
-                let offer = ["-sess_in", &file];
-                let offer = if std::mem::take(&mut first) {
-                    &[][..]
-                } else {
-                    &offer
-                };
-                let save = ["-sess_out", &file];
-                let printed = run(address, &[flags(version), offer, &save], Some(REQUEST))?;
-                let reused = began(&printed) == ["Reused"];
-                assert_eq!(reused, resumed(&printed, version), "both ends agree");
-                Some(printed)
-            };
+            let connect = returning(version, scratch.file("session"));
             if !walk("s_client", version, &site(end), connect) {
                 return;
             }
         }
+    }
+}
+
+/// Connects to each address that it is told with the session in this file, but for the first time, and leaves there the
+/// last one that it got.
+pub fn returning(version: Version, file: String) -> impl FnMut(&str) -> Option<String> {
+    let mut first = true;
+    move |address| {
+        let offer = ["-sess_in", &file];
+        let offer = if std::mem::take(&mut first) {
+            &[][..]
+        } else {
+            &offer
+        };
+        let save = ["-sess_out", &file];
+        let printed = run(address, &[flags(version), offer, &save], Some(REQUEST))?;
+        let reused = began(&printed) == ["Reused"];
+        assert_eq!(reused, resumed(&printed, version), "both ends agree");
+        Some(printed)
     }
 }
 

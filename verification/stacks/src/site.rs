@@ -68,7 +68,7 @@ pub enum Version {
 }
 
 impl Version {
-    pub(crate) const BOTH: [Self; 2] = [Self::Tls12, Self::Tls13];
+    pub const BOTH: [Self; 2] = [Self::Tls12, Self::Tls13];
 }
 
 impl fmt::Display for Version {

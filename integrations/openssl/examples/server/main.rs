@@ -6,6 +6,7 @@
 //!
 //! and then, for instance, `openssl s_client -connect 127.0.0.1:4433 -tls1_2 -no_ticket -reconnect`.
 
+mod identify;
 mod serve;
 
 use std::error::Error;
@@ -14,16 +15,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use clap::Parser;
-use openssl::asn1::Asn1Time;
-use openssl::ec::{EcGroup, EcKey};
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::PKey;
-use openssl::ssl::{SslContext, SslContextBuilder, SslMethod};
-use openssl::x509::{X509, X509Name};
+use openssl::ssl::{SslContext, SslMethod};
 use sessionwheel::SessionCache;
 use sessionwheel_openssl::{Options, SingleUse, Storage, attach};
 
+use identify::identify;
 use serve::serve;
 
 /// Serves TLS on an address and says in plain text how each connection began.
@@ -89,24 +85,4 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
         }
     }
-}
-
-/// A new key, and a certificate for it that nobody has signed.
-fn identify(context: &mut SslContextBuilder) -> Result<(), Box<dyn Error>> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-    let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
-    let mut name = X509Name::builder()?;
-    name.append_entry_by_nid(Nid::COMMONNAME, "localhost")?;
-    let name = name.build();
-    let mut certificate = X509::builder()?;
-    certificate.set_version(2)?;
-    certificate.set_subject_name(&name)?;
-    certificate.set_issuer_name(&name)?;
-    certificate.set_pubkey(&key)?;
-    certificate.set_not_before(&*Asn1Time::days_from_now(0)?)?;
-    certificate.set_not_after(&*Asn1Time::days_from_now(30)?)?;
-    certificate.sign(&key, MessageDigest::sha256())?;
-    context.set_certificate(&certificate.build())?;
-    context.set_private_key(&key)?;
-    Ok(())
 }
