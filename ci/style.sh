@@ -6,7 +6,7 @@ format() {
     component rustfmt cargo fmt --version
     cargo fmt --all --check
     local dir
-    for dir in loom-tests fuzz; do
+    for dir in loom-tests fuzz integrations/pingora; do
         if [[ -f $dir/Cargo.toml ]]; then
             (cd "$dir" && cargo fmt --all --check)
         fi
