@@ -1,0 +1,161 @@
+//! Sessions for a single use, among all hosts; and what a tier can say besides.
+
+use super::*;
+
+#[test]
+fn one_of_all_hosts_gets_a_session_for_a_single_use() {
+    let rounds = if cfg!(miri) { 3 } else { 300 };
+    let shared = Arc::new(Shared::default());
+    let hosts: Vec<_> = (0..2)
+        .map(|_| builder().0.external(shared.clone()).build().unwrap())
+        .collect();
+    let once = SessionOptions::default().single_use(true);
+    for round in 0..rounds {
+        hosts[0].server().established(key(1), round, once).unwrap();
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                let cache = hosts[n % 2].clone();
+                thread::spawn(move || match n {
+                    0 => cache.get_cloned(&key(1)),
+                    _ => resume(&cache, 1),
+                })
+            })
+            .collect();
+        let got = threads.into_iter().filter_map(|t| t.join().unwrap());
+        assert_eq!(got.collect::<Vec<_>>(), [round]);
+        assert_eq!((hosts[0].len(), hosts[1].len(), shared.len()), (0, 0, 0));
+    }
+}
+
+#[test]
+fn what_is_taken_is_taken_inside_and_outside() {
+    let shared = Arc::new(Shared::default());
+    let host = || builder().0.external(shared.clone()).build().unwrap();
+    let (a, b) = (host(), host());
+    let take = |cache: &SessionCache<u64>| cache.server().take_with(&key(1), |v| *v).hit();
+    for winner in [&a, &b] {
+        establish(&a, 1);
+        assert_eq!(take(winner), Some(1));
+        assert_eq!((take(&a), take(&b), shared.len()), (None, None, 0));
+    }
+    assert_eq!((a.len(), b.len()), (0, 0));
+    // The one that was still inside of the first host when the second had it.
+    assert_eq!(a.counters().unclaimed, 1);
+}
+
+/// Takes in one step, and answers when it has been asked twice.
+struct OneStep(Arc<Shared>, Mutex<HashMap<SessionKey, u32>>);
+
+impl ExternalTier<u64> for OneStep {
+    fn store(&self, session: TierSession<&u64>) {
+        self.0.store(session);
+    }
+
+    fn fetch(&self, key: &SessionKey) -> Fetched<u64> {
+        self.0.fetch(key)
+    }
+
+    fn claim(&self, key: &SessionKey) -> bool {
+        self.0.claim(key)
+    }
+
+    fn take(&self, key: &SessionKey) -> Option<Fetched<u64>> {
+        let taken = self.0.sessions.lock().unwrap().remove(key);
+        Some(taken.map_or(Fetched::Miss, Fetched::Hit))
+    }
+
+    fn prepare(&self, key: &SessionKey) -> bool {
+        assert_ne!(*key, self::key(99), "planted");
+        let mut asked = self.1.lock().unwrap();
+        let times = asked.entry(*key).or_default();
+        *times += 1;
+        *times > 2
+    }
+
+    fn remove(&self, key: &SessionKey, reason: Reason) {
+        self.0.remove(key, reason);
+    }
+}
+
+#[test]
+fn a_tier_that_takes_in_one_step_is_asked_once() {
+    let shared = Arc::new(Shared::default());
+    let host = |shared: &Arc<Shared>| {
+        let tier = OneStep(shared.clone(), Mutex::default());
+        builder().0.external(tier).build().unwrap()
+    };
+    let (a, b) = (host(&shared), host(&shared));
+    let take = |cache: &SessionCache<u64>| cache.server().take_with(&key(1), |v| *v).hit();
+    establish(&a, 1);
+    // What was fetched before is not found any more.
+    assert_eq!(resume(&b, 1), Some(1));
+    assert!(b.remove(&key(1)));
+    establish(&a, 1);
+    shared.fetches.lock().unwrap().clear();
+    assert_eq!((take(&b), take(&a), take(&b)), (Some(1), None, None));
+    assert!(shared.fetches.lock().unwrap().is_empty());
+    let [at_a, at_b] = [&a, &b].map(|cache| cache.counters());
+    assert_eq!((at_a.unclaimed, at_b.unclaimed), (1, 0));
+    assert_eq!(at_b.cb_hits, 2);
+
+    // A lookup that doesn't take fetches, and claims what is for a single use.
+    let once = SessionOptions::default().single_use(true);
+    a.server().established(key(1), 1, once).unwrap();
+    assert_eq!((resume(&b, 1), resume(&a, 1)), (Some(1), None));
+    assert_eq!(shared.fetches.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn who_can_wait_asks_ahead() {
+    let shared = Arc::new(Shared::default());
+    let tier = OneStep(shared.clone(), Mutex::default());
+    let cache = builder().0.external(tier).build().unwrap();
+    let prepare = |n| cache.server().prepare(&key(n));
+    establish(&cache, 1);
+    let once = SessionOptions::default().single_use(true);
+    cache.server().established(key(2), 2, once).unwrap();
+    assert!(prepare(1) && prepare(2), "inside");
+    assert_eq!(resume(&cache, 2), Some(2), "and still there");
+    assert_eq!([prepare(3), prepare(3), prepare(3)], [false, false, true]);
+    assert!(prepare(99), "a tier that panics is not waited for");
+    assert!(cache.client().prepare(&key(4)), "not for clients");
+    let counters = cache.counters();
+    assert_eq!(
+        (counters.misses, counters.pending, counters.panics),
+        (0, 0, 1)
+    );
+    let alone = builder().0.build().unwrap();
+    assert!(alone.server().prepare(&key(1)));
+}
+
+#[test]
+fn what_came_from_outside_says_so_for_ever() {
+    let shared = Arc::new(Shared::default());
+    let host = || builder().0.external(shared.clone()).build().unwrap();
+    let (a, b) = (host(), host());
+    establish(&a, 1);
+    let from_outside = |cache: &SessionCache<u64>| {
+        let server = cache.server();
+        server
+            .resume_entry(&key(1), |found| found.is_from_outside())
+            .hit()
+    };
+    for _ in 0..2 {
+        assert_eq!(
+            (from_outside(&a), from_outside(&b)),
+            (Some(false), Some(true))
+        );
+    }
+    assert_eq!(
+        shared.fetches.lock().unwrap().len(),
+        1,
+        "inside the second time"
+    );
+    let taken = b
+        .server()
+        .take_entry(&key(1), |found| found.is_from_outside());
+    assert_eq!(taken, Resumed::Hit(true));
+    // Established here in its place, it is one of ours.
+    establish(&b, 1);
+    assert_eq!(from_outside(&b), Some(false));
+}
