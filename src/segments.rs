@@ -6,6 +6,7 @@
 //! - A fresh element is blank: all its bytes are zero (see [`Blank`]), which lets the operating
 //!   system hand out a large segment lazily, page by page, on first touch.
 
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -51,12 +52,15 @@ unsafe impl<T> Blank for AtomicPtr<T> {
 pub(crate) struct Segments<T, const FIRST: u32, const END: usize> {
     /// Those before the first are never there: so the place of an element takes one step less.
     segments: [AtomicPtr<T>; END],
+    /// A pointer that is atomic may go to any thread: this may where what it leads to may.
+    _elements: PhantomData<T>,
 }
 
 impl<T: Blank, const FIRST: u32, const END: usize> Segments<T, FIRST, END> {
     pub(crate) fn new() -> Self {
         Self {
             segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            _elements: PhantomData,
         }
     }
 

@@ -163,8 +163,7 @@ impl Error for SessionIdTooLong {}
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It takes 36 bytes and goes anywhere: so a session with all that a lookup looks at is one line of the
-/// processor's cache.
+/// It takes 36 bytes and goes anywhere: so what a lookup reads of a session is 60 bytes, in one piece.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct SessionKey {

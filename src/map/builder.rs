@@ -141,7 +141,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
     /// run each on some other thread, soon or late or never. By default that is rayon's global pool
     /// (feature `rayon`), or nobody; with zero threads it is nobody.
     ///
-    /// A child that a process forks off does without rayon's threads, which it has not. What a `spawn` given here
+    /// A child that a process forks off does without rayon's threads, which it has not; unless that process had rayon's pool
+    /// already and no map yet: nobody can tell then, so build a map before you fork, or give zero threads. What a `spawn` given here
     /// does there is for its author to think of: if the task is dropped, the flush does everything itself.
     ///
     /// ```

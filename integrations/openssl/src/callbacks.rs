@@ -130,9 +130,12 @@ impl Shared {
         };
         let (session, authenticated_at, from_outside) = found.hit()??;
         ssl.set_ex_data(self.authenticated_at, authenticated_at);
-        if from_outside && self.options.early_data == EarlyData::Own && ssl.max_early_data() > 0 {
+        // Also of a connection that takes none yet: a callback that comes later may change that.
+        if tls13 && from_outside && self.options.early_data == EarlyData::Own {
             refuse_early_data(ssl);
-            self.refused.early_data_refused.add_one();
+            if session.max_early_data() > 0 {
+                self.refused.early_data_refused.add_one();
+            }
         }
         Some(session)
     }

@@ -5,9 +5,13 @@ use std::slice;
 
 use foreign_types::ForeignTypeRef;
 use openssl::ssl::SslRef;
+use sessionwheel::SessionId;
 
 /// The number of the extension `pre_shared_key` (RFC 8446, 4.2.11).
 const PRE_SHARED_KEY: u32 = 41;
+
+/// So many tickets of a client are looked at: clients offer one or two.
+const MOST: usize = 16;
 
 /// An extension's bytes, while the connection's ClientHello is being processed.
 pub(crate) fn extension(ssl: &mut SslRef, number: u32) -> Option<&[u8]> {
@@ -24,12 +28,15 @@ pub(crate) fn extension(ssl: &mut SslRef, number: u32) -> Option<&[u8]> {
     Some(unsafe { slice::from_raw_parts(data, len) })
 }
 
-/// The ids of sessions that the client offers: the session id of TLS 1.2, and the tickets of TLS 1.3.
+/// The ids of sessions that the client offers: the session id of TLS 1.2, and the first tickets of TLS 1.3 that may be any.
 pub(crate) fn offered_ids(ssl: &mut SslRef) -> Vec<Box<[u8]>> {
     let id = ssl.client_hello_session_id().filter(|id| !id.is_empty());
     let mut ids: Vec<Box<[u8]>> = id.into_iter().map(Into::into).collect();
     if let Some(psk) = extension(ssl, PRE_SHARED_KEY) {
-        ids.extend(identities(psk).map(Into::into));
+        // A list may have 64 KB; no id of a session is longer than this, or empty.
+        let possible =
+            identities(psk).filter(|identity| (1..=SessionId::MAX_LEN).contains(&identity.len()));
+        ids.extend(possible.take(MOST).map(Into::into));
     }
     ids
 }

@@ -21,6 +21,9 @@ const MOST: usize = 4;
 /// Then a lookup finds the answer, if there is one in time. To make sure that it never waits, let the tier answer
 /// `Pending`, which is a miss here. What is for a single use has to be claimed still, and that waits, for the tier's deadline.
 ///
+/// Without [tags](crate::Tags) also the id is asked for that clients of TLS 1.3 make up for compatibility, and their handshakes
+/// are put off for nothing.
+///
 /// Sets the context's client-hello callback, `SSL_CTX_set_client_hello_cb(3)`. `attachment` has to be this context's.
 ///
 /// # Examples

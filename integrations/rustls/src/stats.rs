@@ -16,7 +16,7 @@ pub struct StoreStats {
     /// Calls of `put` that the cache itself refused, for instance because its maximum is 0.
     pub not_stored: u64,
     /// Calls of `take` that found a session from outside, in a store
-    /// [for early data](crate::RustlsStore::with_early_data).
+    /// [for its own only](crate::RustlsStore::own_tls13_only).
     pub from_outside: u64,
 }
 

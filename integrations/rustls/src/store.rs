@@ -1,8 +1,10 @@
 //! `StoresServerSessions` over a `SessionCache`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use rustls::server::StoresServerSessions;
 use sessionwheel::{
     Context, ContextsExhausted, Established, Role, SessionCache, SessionId, SessionKey,
@@ -47,7 +49,7 @@ pub struct RustlsStore {
     context: Context,
     timeout: Option<Duration>,
     max_value_len: usize,
-    early_data: bool,
+    own_tls13_only: bool,
     refused: Counters,
 }
 
@@ -55,7 +57,7 @@ impl RustlsStore {
     /// A store with a fresh context of `cache`: the right choice for each server configuration.
     ///
     /// # Errors
-    /// [`ContextsExhausted`] if the cache has handed out all its contexts, 4,294,967,295 of them.
+    /// [`ContextsExhausted`] if the cache has handed out all its contexts, 16,777,216 of them.
     pub fn new(cache: &SessionCache<StoredSession>) -> Result<Self, ContextsExhausted> {
         Ok(Self::with_context(cache, cache.context()?))
     }
@@ -73,7 +75,7 @@ impl RustlsStore {
             context,
             timeout: None,
             max_value_len: MAX_VALUE_LEN,
-            early_data: false,
+            own_tls13_only: false,
             refused: Counters::default(),
         }
     }
@@ -99,15 +101,41 @@ impl RustlsStore {
         self
     }
 
-    /// For a configuration that takes early data (0-RTT), with a `max_early_data_size` above 0: sessions that come from
-    /// the cache's [external tier](sessionwheel::ExternalTier) are not resumed in TLS 1.3, but
+    /// Makes this the `session_storage` of a configuration. If that takes early data (0-RTT), with a
+    /// `max_early_data_size` above 0, the store is [for its own sessions of TLS 1.3 only](Self::own_tls13_only): so set that
+    /// before.
+    ///
+    /// ```
+    /// use sessionwheel::SessionCache;
+    /// use sessionwheel_rustls::RustlsStore;
+    ///
+    /// # fn f(mut config: rustls::ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// config.max_early_data_size = 16_384;
+    /// let store = RustlsStore::new(&SessionCache::builder().build()?)?.install(&mut config);
+    /// assert_eq!(store.stats().from_outside, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn install(self, config: &mut ServerConfig) -> Arc<Self> {
+        let store = if config.max_early_data_size > 0 {
+            self.own_tls13_only()
+        } else {
+            self
+        };
+        let store = Arc::new(store);
+        config.session_storage = store.clone();
+        store
+    }
+
+    /// Sessions that come from the cache's [external tier](sessionwheel::ExternalTier) are not resumed in TLS 1.3, but
     /// [refused](StoreStats::from_outside), and their clients make a full handshake.
     ///
-    /// rustls takes early data of any session that it gets, once. Whoever can write to the tier could put back there what
-    /// was used, and have it taken again. Without this, and with early data, that is relied upon not to happen.
+    /// For configurations that take early data (0-RTT): rustls takes it of any session that it gets, once. Whoever can write
+    /// to the tier could put back there what was used, and have it taken again. Without this, and with early data, that is
+    /// relied upon not to happen. [`install`](Self::install) sees to it.
     #[must_use]
-    pub fn with_early_data(mut self) -> Self {
-        self.early_data = true;
+    pub fn own_tls13_only(mut self) -> Self {
+        self.own_tls13_only = true;
         self
     }
 
@@ -187,7 +215,7 @@ impl StoresServerSessions for RustlsStore {
         let key = self.key(key)?;
         let server = self.cache.server();
         let taken = server.take_entry(&key, |found| {
-            let refused = self.early_data && found.is_from_outside();
+            let refused = self.own_tls13_only && found.is_from_outside();
             (!refused).then(|| copy(found.value()))
         });
         let taken = taken.hit()?;
@@ -213,7 +241,7 @@ impl fmt::Debug for RustlsStore {
             .field("context", &self.context)
             .field("timeout", &self.timeout)
             .field("max_value_len", &self.max_value_len)
-            .field("early_data", &self.early_data)
+            .field("own_tls13_only", &self.own_tls13_only)
             .field("sessions", &self.cache.len())
             .field("refused", &self.stats())
             .finish_non_exhaustive()

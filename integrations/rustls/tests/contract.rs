@@ -11,7 +11,7 @@ use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use rustls::server::StoresServerSessions;
 use rustls::version::{TLS12, TLS13};
-use sessionwheel::{ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
+use sessionwheel::{Context, ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
 use sessionwheel_rustls::{KEY_LEN, MAX_VALUE_LEN, RustlsStore, StoredSession};
 use support::{Identity, cache_with_clock, handshake};
 
@@ -158,11 +158,30 @@ fn stores_of_two_hosts_share_what_is_outside() {
 }
 
 #[test]
-fn a_store_for_early_data_takes_none_from_outside() {
+fn who_takes_early_data_is_given_a_store_for_its_own() {
+    let shared = Shared::default();
+    let builders = [(); 2].map(|()| SessionCache::builder().external(shared.clone()));
+    let [one, other] = builders.map(|builder| builder.build().unwrap());
+    let identity = Identity::new();
+    for (size, given) in [(0, true), (1 << 14, false)] {
+        let a = RustlsStore::with_context(&one, Context::DEFAULT);
+        let mut configuration = identity.server_config(Arc::new(store()));
+        configuration.max_early_data_size = size;
+        let b = RustlsStore::with_context(&other, Context::DEFAULT).install(&mut configuration);
+        let (key, value) = (vec![7 + u8::from(given); KEY_LEN], vec![7; 85]);
+        assert!(a.put(key.clone(), value.clone()));
+        let found = configuration.session_storage.take(&key);
+        assert_eq!(found, given.then_some(value));
+        assert_eq!(b.stats().from_outside, u64::from(!given));
+    }
+}
+
+#[test]
+fn a_store_for_its_own_takes_none_from_outside() {
     let shared = Shared::default();
     let caches = [(); 2].map(|()| SessionCache::builder().external(shared.clone()).build());
     let stores = caches.map(|cache| RustlsStore::new(&cache.unwrap()).unwrap());
-    let [a, b] = stores.map(RustlsStore::with_early_data);
+    let [a, b] = stores.map(RustlsStore::own_tls13_only);
     let put = |n: u8| assert!(a.put(vec![n; KEY_LEN], vec![n; 85]));
     (1..=3).for_each(put);
     assert_eq!(a.take(&[1; KEY_LEN]), Some(vec![1; 85]), "its own");

@@ -127,7 +127,8 @@ counters! {
     accept_good: AcceptGood,
     /// `SSL_CTX_sess_accept_renegotiate`: renegotiations begun as a server.
     accept_renegotiate: AcceptRenegotiate,
-    /// `SSL_CTX_sess_hits`: sessions resumed, from inside or outside.
+    /// `SSL_CTX_sess_hits`: sessions found for resumption, inside or outside. (Who looked one up may still refuse it, as
+    /// a store does for a configuration that takes early data.)
     hits: Hit,
     /// `SSL_CTX_sess_cb_hits`: sessions that came from outside, resumed or not.
     cb_hits: CbHit,

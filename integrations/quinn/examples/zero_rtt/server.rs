@@ -25,8 +25,8 @@ pub fn serve(
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
     // These two are all: with a ticketer rustls would refuse early data.
-    tls.session_storage = Arc::new(store);
     tls.max_early_data_size = u32::MAX; // QUIC knows this and 0 only
+    store.install(&mut tls);
 
     let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     let endpoint = Endpoint::server(config, address)?;

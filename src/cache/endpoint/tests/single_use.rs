@@ -87,7 +87,6 @@ fn a_tier_that_takes_in_one_step_is_asked_once() {
     let (a, b) = (host(&shared), host(&shared));
     let take = |cache: &SessionCache<u64>| cache.server().take_with(&key(1), |v| *v).hit();
     establish(&a, 1);
-    // What was fetched before is not found any more.
     assert_eq!(resume(&b, 1), Some(1));
     assert!(b.remove(&key(1)));
     establish(&a, 1);
@@ -103,6 +102,16 @@ fn a_tier_that_takes_in_one_step_is_asked_once() {
     a.server().established(key(1), 1, once).unwrap();
     assert_eq!((resume(&b, 1), resume(&a, 1)), (Some(1), None));
     assert_eq!(shared.fetches.lock().unwrap().len(), 1);
+
+    // What was fetched before it was taken is not found any more, where it was not looked for.
+    let tier = OneStep(shared.clone(), Mutex::default());
+    let outside_only = builder().0.external(tier).internal_lookup(false);
+    let outside_only = outside_only.build().unwrap();
+    establish(&a, 1);
+    assert_eq!(resume(&outside_only, 1), Some(1));
+    assert!(outside_only.contains(&key(1)));
+    assert_eq!(take(&outside_only), Some(1));
+    assert!(!outside_only.contains(&key(1)));
 }
 
 #[test]
