@@ -11,6 +11,8 @@ LONG_MODELS=(
     split_against_split split_against_lookup insert_against_a_note
     insert_against_insert hint_on_a_set_bit_against_open_on_a_list insert_and_take_against_lookup
     fetch_against_take
+    hint_against_open_on_a_list hint_on_a_set_bit_against_open_in_a_page hint_on_a_set_bit_against_open
+    deep_split_against_lookup enter_against_coming_back hint_against_a_jump
     hint_against_a_jump_in_a_page hint_against_a_jump_on_a_list hint_in_a_new_tick_against_open_in_a_page
     hint_in_a_new_tick_against_open_on_a_list retime_against_insert retime_against_insert_and_flush
     retime_against_insert_and_bounded_flush sweep_against_reuse automatic_flush_against_insert

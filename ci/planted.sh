@@ -21,7 +21,8 @@ planted() {
     log=$work/said
     (
         cd "$work" || exit 2
-        export CARGO_TARGET_DIR=$TARGET/planted
+        # What it depends on is built already, but for what has flags of its own.
+        export CARGO_TARGET_DIR=$TARGET${RUSTFLAGS:+/planted}
         # Newer than what was built for the last one.
         find . -name '*.rs' -exec touch {} +
         $CARGO_TEST --no-run "$@" || exit 2
