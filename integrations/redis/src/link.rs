@@ -30,8 +30,10 @@ use crate::tls::TlsStream;
 /// Error messages are shorter.
 const MAX_LINE_LEN: usize = 1_024;
 
-/// Of an answer that is an array: more than the map of any Cluster has.
-const MAX_PARTS: usize = 1 << 20;
+/// Of an answer that is an array: more than the map of any Cluster has, in parts, in bytes, and in those of a part.
+const MAX_PARTS: usize = 1 << 19;
+const MAX_NESTED_LEN: usize = 16 << 20;
+const MAX_PART_LEN: usize = 1_024;
 const MAX_DEPTH: u8 = 6;
 
 /// Read at a time.
@@ -121,6 +123,21 @@ impl Stream {
     }
 }
 
+/// What a nested answer may still have.
+struct Left {
+    parts: usize,
+    bytes: usize,
+}
+
+impl Left {
+    fn take(&mut self, parts: usize, bytes: usize) -> Result<(), Failure> {
+        let less = |left: usize, taken| left.checked_sub(taken).ok_or(Failure::Garbage);
+        self.parts = less(self.parts, parts)?;
+        self.bytes = less(self.bytes, bytes)?;
+        Ok(())
+    }
+}
+
 pub(crate) struct Link {
     stream: Stream,
     /// What has come and was not taken yet.
@@ -190,20 +207,24 @@ impl Link {
     /// The same for an answer that may be an array, or arrays of arrays: what Sentinels and Clusters say.
     pub(crate) fn ask_nested(&mut self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
         self.send(&command.get_packed_command(), until)?;
-        let mut parts = MAX_PARTS;
-        match self.nested(until, MAX_DEPTH, &mut parts)? {
+        let mut left = Left {
+            parts: MAX_PARTS,
+            bytes: MAX_NESTED_LEN,
+        };
+        match self.nested(until, MAX_DEPTH, &mut left)? {
             Value::ServerError(error) => Err(Failure::Refused(told(&error))),
             value => Ok(value),
         }
     }
 
-    /// `parts`: so many more in all.
-    fn nested(&mut self, until: Instant, depth: u8, parts: &mut usize) -> Result<Value, Failure> {
+    fn nested(&mut self, until: Instant, depth: u8, left: &mut Left) -> Result<Value, Failure> {
         while self.inbox.is_empty() {
             self.receive(until)?;
         }
         if self.inbox[0] != b'*' {
-            return self.reply(until);
+            let (value, len) = self.part(until, MAX_PART_LEN)?;
+            left.take(0, len)?;
+            return Ok(value);
         }
         let end = loop {
             match line_end(&self.inbox)? {
@@ -213,12 +234,12 @@ impl Link {
         };
         let len = announced(&self.inbox[1..end])?;
         self.inbox.drain(..end + 2);
+        left.take(len.unwrap_or(0), end + 2)?;
         let Some(len) = len else {
             return Ok(Value::Nil);
         };
-        *parts = parts.checked_sub(len).ok_or(Failure::Garbage)?;
         let depth = depth.checked_sub(1).ok_or(Failure::Garbage)?;
-        let all = (0..len).map(|_| self.nested(until, depth, parts));
+        let all = (0..len).map(|_| self.nested(until, depth, left));
         all.collect::<Result<_, _>>().map(Value::Array)
     }
 
@@ -274,11 +295,18 @@ impl Link {
 
     /// The next reply.
     pub(crate) fn reply(&mut self, until: Instant) -> Result<Value, Failure> {
+        self.part(until, MAX_SEALED_LEN).map(|(value, _)| value)
+    }
+
+    /// A reply of no more than `longest` bytes, or such a part of one, and how many bytes it took.
+    fn part(&mut self, until: Instant, longest: usize) -> Result<(Value, usize), Failure> {
         loop {
-            if let Some(len) = reply_len(&self.inbox)? {
+            if let Some(len) = reply_len(&self.inbox, longest)? {
                 let value = redis::parse_redis_value(&self.inbox[..len]);
                 self.inbox.drain(..len);
-                return value.map_err(|_| Failure::Garbage);
+                return value
+                    .map(|value| (value, len))
+                    .map_err(|_| Failure::Garbage);
             }
             self.receive(until)?;
         }
@@ -343,16 +371,19 @@ pub(crate) fn told(error: &ServerError) -> String {
     error.to_string().chars().take(200).collect()
 }
 
+/// After `until` nothing is worth another try, whatever there is: a server that never stops sending is late, too.
 fn wait(fd: BorrowedFd<'_>, flags: PollFlags, until: Instant) -> Result<(), Failure> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::Timeout);
+        }
         let timeout = Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
         let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
         match rustix::event::poll(&mut fds, Some(&timeout)) {
-            Ok(0) if left.is_zero() => return Err(Failure::Timeout),
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return Ok(()),
             Err(error) => return Err(Failure::Io(error.into())),
@@ -390,7 +421,7 @@ fn unix(path: &Path) -> Result<UnixStream, Failure> {
 }
 
 /// How long the first reply in `bytes` is; `None` if there is more to come.
-fn reply_len(bytes: &[u8]) -> Result<Option<usize>, Failure> {
+fn reply_len(bytes: &[u8], longest: usize) -> Result<Option<usize>, Failure> {
     let Some(kind) = bytes.first() else {
         return Ok(None);
     };
@@ -408,7 +439,7 @@ fn reply_len(bytes: &[u8]) -> Result<Option<usize>, Failure> {
     let Some(len) = announced(&bytes[1..line])? else {
         return Ok(Some(after));
     };
-    if len > MAX_SEALED_LEN {
+    if len > longest {
         return Err(Failure::Garbage);
     }
     let all = after + len + 2;
@@ -440,56 +471,4 @@ fn announced(digits: &[u8]) -> Result<Option<usize>, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_reply_ends_where_it_ends() {
-        for whole in [
-            &b"+OK\r\n"[..],
-            b"-ERR no\r\n",
-            b":-12\r\n",
-            b"$-1\r\n",
-            b"$0\r\n\r\n",
-            b"$4\r\n\r\n\r\n\r\n",
-        ] {
-            let twice = [whole, whole].concat();
-            assert_eq!(reply_len(&twice).unwrap(), Some(whole.len()));
-            for cut in 0..whole.len() {
-                assert_eq!(reply_len(&whole[..cut]).unwrap(), None, "{cut}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_was_not_asked_for_is_garbage_before_it_is_read() {
-        let line = [&b"+"[..], &[b'x'; MAX_LINE_LEN]].concat();
-        for garbage in [
-            &b"*2147483647\r\n"[..],
-            b"%1\r\n",
-            b"HTTP/1.1 400\r\n",
-            b"$99999999999\r\n",
-            b"$9223372036854775808\r\n",
-            b"$-2\r\n",
-            b"$x\r\n",
-            b"$\xff\r\n",
-            b"$1\r\nabc",
-            &line,
-        ] {
-            assert!(matches!(reply_len(garbage), Err(Failure::Garbage)));
-        }
-    }
-
-    proptest! {
-        /// Whatever comes, parsing it neither panics nor asks for more memory than came.
-        #[test]
-        fn noise_is_survived(start in "[+$:*%|-]?[0-9-]{0,12}(\r\n)?", rest in prop::collection::vec(any::<u8>(), 0..60)) {
-            let bytes = [start.as_bytes(), &rest].concat();
-            if let Ok(Some(len)) = reply_len(&bytes) {
-                prop_assert!(len <= bytes.len());
-                let _ = redis::parse_redis_value(&bytes[..len]);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! What a Cluster says of where its slots are.
 
+use std::collections::BTreeSet;
+
 use redis::{ServerError, Value};
 
 /// What is sent before a command that another node has sent here.
@@ -7,6 +9,9 @@ pub(crate) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// So many servers are asked for one answer. While a slot moves it is two; a third one if it moves on meanwhile.
 pub(crate) const HOPS: usize = 3;
+
+/// More masters have no Cluster, and get no threads and connections here.
+pub(crate) const MAX_MASTERS: usize = 1_000;
 
 /// Slots of a Cluster.
 pub(crate) const SLOTS: usize = 16_384;
@@ -68,12 +73,15 @@ pub(crate) struct Range {
 }
 
 /// The answer to `CLUSTER SLOTS` of the one at `host`: for each range first, last, and its nodes, the master
-/// first. `None` if it is not that; a master that isn't named leaves its slots without one.
+/// first. `None` if it is not that, gives a slot twice or has too many masters; a master that isn't named leaves its slots
+/// without one.
 pub(crate) fn ranges(reply: &Value, host: &str) -> Option<Vec<Range>> {
     let Value::Array(all) = reply else {
         return None;
     };
     let mut ranges = Vec::new();
+    let mut given = vec![false; SLOTS];
+    let mut masters = BTreeSet::new();
     for range in all {
         let Value::Array(parts) = range else {
             return None;
@@ -85,6 +93,11 @@ pub(crate) fn ranges(reply: &Value, host: &str) -> Option<Vec<Range>> {
         if first > last || usize::from(last) >= SLOTS {
             return None;
         }
+        let given = &mut given[usize::from(first)..=usize::from(last)];
+        if given.contains(&true) {
+            return None;
+        }
+        given.fill(true);
         let [name, port, ..] = &master[..] else {
             return None;
         };
@@ -97,13 +110,18 @@ pub(crate) fn ranges(reply: &Value, host: &str) -> Option<Vec<Range>> {
             },
             _ => return None,
         };
+        let master = Address {
+            host: name.into(),
+            port: number(port)?,
+        };
+        masters.insert(master.clone());
+        if masters.len() > MAX_MASTERS {
+            return None;
+        }
         ranges.push(Range {
             first,
             last,
-            master: Address {
-                host: name.into(),
-                port: number(port)?,
-            },
+            master,
         });
     }
     Some(ranges)
@@ -224,6 +242,23 @@ mod tests {
             wanted.map(|(a, b, host, port)| (a, b, host.into(), port))
         );
         assert_eq!(ranges(&Value::Array(vec![]), ""), Some(vec![]));
+    }
+
+    #[test]
+    fn a_slot_has_one_master_and_there_are_not_too_many() {
+        let map = |ranges: &[(i64, i64)]| {
+            let each = ranges.iter().map(|(a, b)| range(*a, *b, bulk("a"), 1));
+            super::ranges(&Value::Array(each.collect()), "a").map(|map| map.len())
+        };
+        assert_eq!(map(&[(0, 5), (7, 9), (6, 6)]), Some(3));
+        assert_eq!(map(&[(0, 5), (5, 9)]), None);
+        assert_eq!(map(&[(3, 4), (0, 16_383)]), None);
+        let masters = |number: usize| {
+            let each = (0..number as i64).map(|n| range(n, n, bulk("a"), n));
+            super::ranges(&Value::Array(each.collect()), "a").map(|map| map.len())
+        };
+        assert_eq!(masters(MAX_MASTERS), Some(MAX_MASTERS));
+        assert_eq!(masters(MAX_MASTERS + 1), None);
     }
 
     #[test]
