@@ -57,9 +57,8 @@ impl Batch {
                 break;
             };
             if millis_left(&entry, now) == 0 {
-                if entry.step(State::Queued, State::Gone) {
+                if entry.step(State::Queued, State::Removed) {
                     Tallies::add(&core.tallies.cancelled_writes);
-                    entry.forget_sealed();
                 }
             } else if entry.step(State::Queued, State::Sent) {
                 batch.add(Sent::Entry(entry), false, now);
@@ -154,14 +153,16 @@ impl Sent {
         match (self, reply) {
             (Self::Removal(removal), Ok(Value::Int(_))) => {
                 Tallies::add(&core.tallies.removed);
+                // It may have been asked before.
+                core.forget_question(&removal.key);
                 if let Some(mark) = &removal.mark {
                     core.settle(mark);
                 }
             }
-            (Self::Removal(_), Ok(Value::ServerError(error))) => {
-                // Its mark stays: it isn't asked for here.
+            (Self::Removal(removal), Ok(Value::ServerError(error))) => {
                 Tallies::add(&core.tallies.refused_removals);
                 core.note(&format!("removing: {}", told(&error)));
+                core.lose_removal(&removal);
             }
             (Self::Removal(removal), reply) => {
                 // Twice is as good as once.
@@ -221,14 +222,14 @@ impl Sent {
 fn refused(core: &Core, entry: &Entry) {
     Tallies::add(&core.tallies.refused_writes);
     entry.step(State::Sent, State::Unshared);
-    entry.forget_sealed();
 }
 
-/// Whether no other session has come in its place.
+/// Whether no other session has been written in its place.
 fn is_still_due(core: &Core, removal: &Removal) -> bool {
     core.mark(&removal.key).is_none_or(|current| {
         let mark = removal.mark.as_ref();
-        mark.is_some_and(|mark| Arc::ptr_eq(mark, &current))
+        let same = mark.is_some_and(|mark| Arc::ptr_eq(mark, &current));
+        same || current.state() != State::Written
     })
 }
 

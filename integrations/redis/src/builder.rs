@@ -195,7 +195,7 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
 
     /// Of how many sessions it is kept in mind what became of their writing: 65,536 if not set. They are those
     /// that wait, and those that have never left this host; what is forgotten of the latter is a miss
-    /// when it is claimed.
+    /// when it is claimed, and what waits and is forgotten is not written. Likewise of how many removals.
     pub fn marks(mut self, marks: usize) -> Self {
         self.settings.marks = marks;
         self

@@ -4,9 +4,8 @@
 //!
 //! - A handshake pushes into bounded queues, and waits for a link or an answer until its deadline; for
 //!   nothing else.
-//! - *Marks* say what is not as Redis has it: sessions on their way there, those that never came there, those
-//!   that are to be removed. No mark means: ask Redis. A mark that is lost costs misses.
-//! - A mark is put before what it stands for is queued, so that whoever comes later finds it.
+//! - A [mark](crate::marks) is put before what it stands for is queued, so that whoever comes later finds it. One that is
+//!   lost costs misses.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,6 +23,7 @@ use crate::flights::Flights;
 use crate::health::{Health, Histogram, NodeHealth, Tallies};
 use crate::keys::Keys;
 use crate::link::Failure;
+use crate::marks::Marks;
 use crate::node::Queues;
 use crate::nodes::Nodes;
 use crate::questions::{KEPT, Question};
@@ -32,9 +32,6 @@ use crate::{keeper, worker};
 
 /// Between two flushes of the marks.
 pub(crate) const TIDY: Duration = Duration::from_millis(250);
-
-/// So long a mark that says nothing any more is still there: longer than any lookup that began before.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// A session to be removed from Redis.
 pub(crate) struct Removal {
@@ -51,9 +48,9 @@ pub(crate) struct Core {
     pub(crate) contexts: Contexts,
     pub(crate) flights: Flights,
     pub(crate) breaker_openings: AtomicU64,
-    pub(crate) tallies: Tallies,
+    pub(crate) tallies: Arc<Tallies>,
     pub(crate) latency: Histogram,
-    pub(crate) marks: ExpiringMap<SessionKey, Arc<Entry>>,
+    pub(crate) marks: Marks,
     /// Questions that nobody waits for.
     asked: ExpiringMap<SessionKey, Arc<Question>>,
     clock: Clock,
@@ -81,10 +78,8 @@ impl Core {
         keys: Keys,
     ) -> Result<Self, sessionwheel::BuildError> {
         let clock = Clock::monotonic();
-        let marks = ExpiringMap::builder()
-            .maximum(Some(settings.marks))
-            .now(clock.now())
-            .build()?;
+        let tallies = Arc::<Tallies>::default();
+        let marks = Marks::new(settings.marks, clock.now(), &tallies)?;
         let asked = ExpiringMap::builder()
             .maximum(Some(settings.queue))
             .now(clock.now())
@@ -95,7 +90,7 @@ impl Core {
             contexts: Contexts::new(),
             flights: Flights::new(),
             breaker_openings: AtomicU64::new(0),
-            tallies: Tallies::default(),
+            tallies,
             latency: Histogram::default(),
             asked,
             marks,
@@ -180,33 +175,17 @@ impl Core {
     // What is on its way.
 
     pub(crate) fn mark(&self, key: &SessionKey) -> Option<Arc<Entry>> {
-        self.marks.get_cloned(key, self.now())
+        self.marks.get(key, self.now())
     }
 
     /// Puts a mark in place of what there was. Whether it is there now.
     pub(crate) fn put_mark(&self, entry: &Arc<Entry>) -> bool {
-        let now = self.now();
-        if let Some(before) = self.marks.get_cloned(&entry.key, now)
-            && before.step(State::Queued, State::Gone)
-        {
-            Tallies::add(&self.tallies.cancelled_writes);
-        }
-        let put = self
-            .marks
-            .insert(entry.key, entry.clone(), entry.until, now);
-        put.is_ok()
+        self.marks.put(entry, self.now())
     }
 
     /// The mark says nothing that Redis wouldn't say.
     pub(crate) fn settle(&self, entry: &Arc<Entry>) {
-        entry.forget_sealed();
-        let now = self.now();
-        let soon = now.saturating_add(LINGER).min(entry.until);
-        self.marks.retime_with(
-            &entry.key,
-            |mark| Arc::ptr_eq(mark, entry).then_some(soon),
-            now,
-        );
+        self.marks.settle(entry, self.now());
     }
 
     /// Queues a session to be written; what is pushed out for it never leaves this host.
@@ -228,7 +207,6 @@ impl Core {
         if let Some(oldest) = pushed_out
             && oldest.step(State::Queued, State::Unshared)
         {
-            oldest.forget_sealed();
             Tallies::add(&self.tallies.dropped_writes);
         }
     }
@@ -238,27 +216,20 @@ impl Core {
         let pushed_out = self
             .nodes
             .push(&name, |queues| queues.removals.force_push(removal));
-        if pushed_out.is_some() {
-            Tallies::add(&self.tallies.dropped_removals);
-        }
+        self.drop_removal(pushed_out);
     }
 
     /// A removal of what Redis will remove by itself.
     pub(crate) fn enqueue_expired(&self, removal: Removal) {
         let name = removal.name.clone();
-        let half_full = |queues: &Queues| {
+        let unless_half_full = |queues: &Queues| {
             let half = queues.removals.capacity() / 2;
-            if queues.removals.len() >= half {
-                return true;
-            }
-            let pushed_out = queues.removals.force_push(removal);
-            if pushed_out.is_some() {
-                Tallies::add(&self.tallies.dropped_removals);
-            }
-            false
+            let room = queues.removals.len() < half;
+            room.then(|| queues.removals.force_push(removal))
         };
-        if self.nodes.push(&name, half_full) {
-            Tallies::add(&self.tallies.left_to_expiry);
+        match self.nodes.push(&name, unless_half_full) {
+            Some(pushed_out) => self.drop_removal(pushed_out),
+            None => Tallies::add(&self.tallies.left_to_expiry),
         }
     }
 
@@ -268,8 +239,23 @@ impl Core {
         let put = self
             .nodes
             .push(&name, |queues| queues.removals.push(removal));
-        if put.is_err() {
+        self.drop_removal(put.err());
+    }
+
+    fn drop_removal(&self, pushed_out: Option<Removal>) {
+        if let Some(removal) = pushed_out {
             Tallies::add(&self.tallies.dropped_removals);
+            self.lose_removal(&removal);
+        }
+    }
+
+    /// It will not be carried out, and nothing that long ago is taken from Redis here.
+    pub(crate) fn lose_removal(&self, removal: &Removal) {
+        if let Some(mark) = &removal.mark
+            && mark.state() == State::Gone
+        {
+            self.marks.watermark.raise();
+            self.settle(mark);
         }
     }
 

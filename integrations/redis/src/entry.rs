@@ -8,14 +8,16 @@
 //!   Queued ──► Sent ──► Written     the worker, before it sends and when it is answered
 //!     │          └────► Unknown     sent, and no answer: it may lie in Redis or not
 //!     │          └────► Unshared    sent, and refused
-//!     ├───────────────► Unshared    pushed out of the queue: it never left this host
+//!     ├───────────────► Unshared    pushed out of the queue, or its mark was: it never left this host
 //!     └───────────────► Gone        claimed, removed or replaced before it was sent: it never will be
 //!   Unshared ─────────► Gone        claimed here
+//!   Gone ─────────────► Removed     Redis has said so, or need not be asked
 //!   ```
 //!
 //! - A session that is Queued or Unshared is nowhere but here, so who takes it here owns it. Once Sent, only
 //!   Redis says who does, and not before it has answered: a claim that overtook the write would find
 //!   nothing, and leave the session for another host.
+//! - The sealed bytes are there as long as it is Queued or Sent, and not longer: the queue bounds them.
 //! - An unconfirmed write is never repeated: another host may have used the session up since.
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -32,16 +34,18 @@ pub(crate) enum State {
     Unknown,
     Unshared,
     Gone,
+    Removed,
 }
 
 impl State {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Queued,
         Self::Sent,
         Self::Written,
         Self::Unknown,
         Self::Unshared,
         Self::Gone,
+        Self::Removed,
     ];
 }
 
@@ -81,9 +85,14 @@ impl Entry {
 
     /// True for the one who makes this step.
     pub(crate) fn step(&self, from: State, to: State) -> bool {
-        self.state
+        let stepped = self
+            .state
             .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+            .is_ok();
+        if stepped && !matches!(to, State::Queued | State::Sent) {
+            *self.lock() = Box::default();
+        }
+        stepped
     }
 
     pub(crate) fn sealed(&self) -> Box<[u8]> {
@@ -92,10 +101,6 @@ impl Entry {
 
     pub(crate) fn with_sealed<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
         f(&self.lock())
-    }
-
-    pub(crate) fn forget_sealed(&self) {
-        *self.lock() = Box::default();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Box<[u8]>> {

@@ -61,6 +61,8 @@ counters! {
     unopened,
     /// What lay in Redis and had expired. Misses.
     expired,
+    /// What lay in Redis and may be what was removed here, whose removal was lost. Misses.
+    withheld,
     /// Claims that won: by Redis's word.
     claimed,
     /// Claims that won because the session had never left this host.
@@ -74,7 +76,8 @@ counters! {
     stores,
     /// Sessions that Redis has confirmed.
     written,
-    /// Writes pushed out of the full queue by later ones: such a session stays on this host.
+    /// Writes pushed out of the full queue by later ones, or of which nothing could be kept in mind: such a session stays
+    /// on this host.
     dropped_writes,
     /// Writes that became needless while they waited: used, removed, replaced or expired here.
     cancelled_writes,
@@ -86,9 +89,10 @@ counters! {
     unsealed,
     /// Removals that Redis has confirmed.
     removed,
-    /// Removals pushed out of the full queue by later ones: those sessions stay in Redis until they expire.
+    /// Removals pushed out of the full queue by later ones: those sessions stay in Redis until they expire. What
+    /// was sealed until then, or within a minute after, is withheld here.
     dropped_removals,
-    /// Removals that Redis refused: those sessions stay in Redis until they expire.
+    /// Removals that Redis refused: likewise.
     refused_removals,
     /// Removals of what has expired that were left to Redis's own expiry, the queue being half full.
     left_to_expiry,

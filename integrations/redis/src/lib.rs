@@ -16,6 +16,7 @@ mod health;
 mod keeper;
 mod keys;
 mod link;
+mod marks;
 mod node;
 mod nodes;
 mod place;

@@ -37,7 +37,7 @@ const FIXED: usize = 1 + 4 + 8 + 8 + 8;
 pub(crate) const MAX_SEALED_LEN: usize = HEADER + NONCE + FIXED + MAX_VALUE_LEN + TAG;
 
 /// So far may the clock of the host that has sealed be ahead of ours.
-const SKEW: Duration = Duration::from_secs(60);
+pub(crate) const SKEW: Duration = Duration::from_secs(60);
 
 /// Whom a sealed session is for: it opens for nobody else.
 #[derive(Clone, Copy)]
@@ -116,15 +116,18 @@ pub(crate) enum NotOpened {
     Foreign,
     /// It was, and its time is over.
     Expired,
+    /// It was, too long ago to be known not to have been removed.
+    Withheld,
 }
 
-/// Opens what [`seal`] has sealed for the same, if it still lives at `now`.
+/// Opens what [`seal`] has sealed for the same, if it still lives at `now` and was sealed after `watermark`.
 pub(crate) fn open<V>(
     keys: &Keys,
     codec: &Codec<V>,
     whom: For<'_>,
     sealed: &[u8],
     now: SystemTime,
+    watermark: u64,
 ) -> Result<TierSession<V>, NotOpened> {
     let (header, rest) = sealed.split_at_checked(HEADER).ok_or(NotOpened::Foreign)?;
     let (nonce, body) = rest
@@ -145,7 +148,8 @@ pub(crate) fn open<V>(
     let mut fields = Fields(&body);
     let flags = fields.byte()?;
     let generation = fields.number::<4>()? as u32;
-    let sealed_at = UNIX_EPOCH.checked_add(Duration::from_millis(fields.number::<8>()?));
+    let millis = fields.number::<8>()?;
+    let sealed_at = UNIX_EPOCH.checked_add(Duration::from_millis(millis));
     let remaining = Duration::from_millis(fields.number::<8>()?);
     let authenticated_for = Duration::from_millis(fields.number::<8>()?);
     let sealed_at = sealed_at.ok_or(NotOpened::Foreign)?;
@@ -155,6 +159,9 @@ pub(crate) fn open<V>(
         Err(_) => return Err(NotOpened::Foreign),
     };
     let remaining = remaining.checked_sub(age).ok_or(NotOpened::Expired)?;
+    if millis <= watermark {
+        return Err(NotOpened::Withheld);
+    }
     let value = codec.decode(fields.0).ok_or(NotOpened::Foreign)?;
     let mut session = TierSession::new(*whom.key, value, remaining);
     session.authenticated_for = authenticated_for.saturating_add(age);
@@ -186,7 +193,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn since_epoch(now: SystemTime) -> u64 {
+pub(crate) fn since_epoch(now: SystemTime) -> u64 {
     now.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 

@@ -18,7 +18,8 @@ use crate::keys::{KeyIdTaken, Keyring};
 use crate::questions::{Prefetch, Question};
 use crate::seal::{For, NotOpened, open, seal};
 
-/// So long is what was removed here not asked for, if its removal can't be sent.
+/// So long is what was removed here not asked for, if its removal can't be sent; then all that is older isn't taken. Longer
+/// than most sessions live, so that of too many marks theirs go first: that costs less.
 const LONGEST_REMOVAL: Duration = Duration::from_secs(24 * 3_600);
 
 /// How often it is looked whether a write that is under way has been answered.
@@ -200,17 +201,31 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
         Some(Names { context, key })
     }
 
-    fn open(&self, names: &Names, key: &SessionKey, sealed: &[u8]) -> Option<TierSession<V>> {
+    /// Opens what came from Redis for a session that isn't here.
+    fn open_new(&self, names: &Names, key: &SessionKey, sealed: &[u8]) -> Option<TierSession<V>> {
+        let watermark = self.core().marks.watermark.get();
+        self.open(names, key, sealed, watermark)
+    }
+
+    fn open(
+        &self,
+        names: &Names,
+        key: &SessionKey,
+        sealed: &[u8],
+        watermark: u64,
+    ) -> Option<TierSession<V>> {
         let tallies = &self.core().tallies;
         let whom = For {
             context: &names.context,
             key,
         };
         let keys = &self.core().keys;
-        match open(keys, &self.0.codec, whom, sealed, SystemTime::now()) {
+        let now = SystemTime::now();
+        match open(keys, &self.0.codec, whom, sealed, now, watermark) {
             Ok(session) => return Some(session),
             Err(NotOpened::Foreign) => Tallies::add(&tallies.unopened),
             Err(NotOpened::Expired) => Tallies::add(&tallies.expired),
+            Err(NotOpened::Withheld) => Tallies::add(&tallies.withheld),
         }
         None
     }
@@ -219,19 +234,17 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     fn here(&self, names: &Names, key: &SessionKey) -> Option<Fetched<V>> {
         let core = self.core();
         if let Some(mark) = core.mark(key) {
+            // First: with the state that is read then, they have not been emptied.
+            let sealed = mark.sealed();
             match mark.state() {
                 State::Queued | State::Sent => {
-                    let sealed = mark.sealed();
-                    // Emptied: it has just been answered.
-                    if !sealed.is_empty() {
-                        let session = self.open(names, key, &sealed);
-                        if session.is_some() {
-                            Tallies::add(&core.tallies.hits_on_the_way);
-                        }
-                        return Some(session.map_or(Fetched::Miss, Fetched::Hit));
+                    let session = self.open(names, key, &sealed, 0);
+                    if session.is_some() {
+                        Tallies::add(&core.tallies.hits_on_the_way);
                     }
+                    return Some(session.map_or(Fetched::Miss, Fetched::Hit));
                 }
-                State::Unshared | State::Gone => {
+                State::Unshared | State::Gone | State::Removed => {
                     Tallies::add(&core.tallies.not_asked);
                     return Some(Fetched::Miss);
                 }
@@ -308,7 +321,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
         match core.ask(redis::cmd("GETDEL").arg(&*names.key), &names.key, until) {
             // Only what was stored for this id is worth it.
             Ok(Value::BulkString(sealed)) => {
-                let ours = self.open(names, key, &sealed).is_some();
+                let ours = self.open(names, key, &sealed, 0).is_some();
                 Tallies::add(if ours {
                     &tallies.claimed
                 } else {
@@ -336,6 +349,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
             && mark.step(State::Queued, State::Gone)
         {
             Tallies::add(&core.tallies.cancelled_writes);
+            core.settle(mark);
         }
         core.enqueue_expired(Removal { key, name, mark });
     }
@@ -365,7 +379,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
                     }
                     std::thread::sleep(LOOK);
                 }
-                State::Gone => return Claim::Lost,
+                State::Gone | State::Removed => return Claim::Lost,
                 State::Written | State::Unknown => return Claim::Ask,
             }
         }
@@ -442,7 +456,7 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
         let Some(answer) = self.there(&names, key) else {
             return Fetched::Pending;
         };
-        match answer.and_then(|sealed| self.open(&names, key, &sealed)) {
+        match answer.and_then(|sealed| self.open_new(&names, key, &sealed)) {
             Some(session) => {
                 Tallies::add(&core.tallies.hits);
                 Fetched::Hit(session)
@@ -489,7 +503,7 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
         }
         let command = redis::cmd("GETDEL").arg(&*names.key).take();
         let session = match core.ask(&command, &names.key, self.until()) {
-            Ok(Value::BulkString(sealed)) => self.open(&names, key, &sealed),
+            Ok(Value::BulkString(sealed)) => self.open_new(&names, key, &sealed),
             Ok(_) => {
                 Tallies::add(&core.tallies.misses);
                 None
@@ -538,7 +552,9 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
         }
         let until = core.now().saturating_add(LONGEST_REMOVAL);
         let gone = Arc::new(Entry::new(*key, names.key, Vec::new(), until, State::Gone));
-        core.put_mark(&gone);
+        if !core.put_mark(&gone) {
+            core.marks.watermark.raise();
+        }
         core.enqueue_removal(removal_of(&gone));
     }
 }

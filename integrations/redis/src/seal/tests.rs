@@ -60,7 +60,7 @@ impl Case {
             context: &self.context,
             key: &self.key(),
         };
-        open(keys, &codec(), whom, sealed, at(NOW))
+        open(keys, &codec(), whom, sealed, at(NOW), 0)
     }
 }
 
@@ -176,7 +176,7 @@ fn opened_at(seconds: u64) -> Result<TierSession<Vec<u8>>, NotOpened> {
         context: &case.context,
         key: &case.key(),
     };
-    open(&keys, &codec(), whom, &case.sealed(&keys), at(seconds))
+    open(&keys, &codec(), whom, &case.sealed(&keys), at(seconds), 0)
 }
 
 #[test]
@@ -227,6 +227,20 @@ fn what_the_codec_refuses_is_foreign() {
         context: &case.context,
         key: &case.key(),
     };
-    let refused = open(&keys, &refusing, whom, &sealed, at(NOW));
+    let refused = open(&keys, &refusing, whom, &sealed, at(NOW), 0);
     assert_eq!(refused, Err(NotOpened::Foreign));
+}
+
+#[test]
+fn what_was_sealed_until_the_watermark_is_withheld() {
+    let (keys, case) = (keys(1, 1), plain());
+    let sealed = case.sealed(&keys);
+    let whom = For {
+        context: &case.context,
+        key: &case.key(),
+    };
+    let mark = since_epoch(at(NOW));
+    let opened = |watermark| open(&keys, &codec(), whom, &sealed, at(NOW), watermark);
+    assert!(opened(mark - 1).is_ok());
+    assert_eq!(opened(mark), Err(NotOpened::Withheld));
 }

@@ -1,0 +1,71 @@
+//! What was removed here is a miss here from then on, whatever there was no room for.
+
+mod support;
+
+use std::time::Duration;
+
+use support::server::Server;
+use support::*;
+
+const SHORT: Duration = Duration::from_millis(20);
+
+#[test]
+fn what_was_removed_while_it_waited_is_never_written() {
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
+    server.kill();
+    let few = builder(&server.address()).deadline(SHORT);
+    let (a, tier) = host(few.queue(100).marks(10));
+    (0..50).for_each(|n| establish(&a, n));
+    (0..50).for_each(|n| assert!(a.remove(&key(n))));
+    // Of those, what is still known of is written.
+    (50..100).for_each(|n| establish(&a, n));
+    assert!(server.launch());
+    written(&tier);
+    let written = server.keys().len();
+    assert!((1..=10).contains(&written), "{written}");
+    let (b, _) = host(builder(&server.address()));
+    assert!((0..50).all(|n| !resumes(&b, n)), "it was removed");
+    let found = (50..100).filter(|n| resumes(&b, *n)).count();
+    assert_eq!(found, written);
+    let counters = tier.health().counters;
+    assert_eq!(counters.written as usize, written);
+    let of = counters.dropped_writes + counters.cancelled_writes + counters.written;
+    assert_eq!(of, 100, "{counters:?}");
+}
+
+#[test]
+fn what_was_cleared_does_not_come_back_although_its_removal_was_lost() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier) = host(builder(&server.address()).queue(10).marks(100));
+    for n in 0..1_000 {
+        establish(&a, n);
+        if n % 10 == 9 {
+            written(&tier);
+        }
+    }
+    // Nobody takes from the queue meanwhile.
+    server.signal("-STOP");
+    a.clear();
+    server.signal("-CONT");
+    written(&tier);
+    let left = server.keys().len();
+    assert!(left > 900, "{left}");
+    assert!(tier.health().counters.dropped_removals > 900);
+    assert!((0..1_000).all(|n| !resumes(&a, n)), "it was removed");
+    let withheld = tier.health().counters.withheld;
+    assert!(withheld as usize >= left - 100, "{withheld} of {left}");
+    // The marks of what was lost are in nobody's way.
+    for n in 1_000..1_050 {
+        establish(&a, n);
+        written(&tier);
+    }
+    let (b, _) = host(builder(&server.address()));
+    assert!((1_000..1_050).all(|n| resumes(&b, n)));
+    show(&format!(
+        "ci: 1,000 cleared, {left} removals lost: 0 came back, {withheld} were withheld"
+    ));
+}
