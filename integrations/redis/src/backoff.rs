@@ -1,9 +1,17 @@
-//! When what has failed is tried again.
+//! When something is due, and when what has failed is tried again.
 
 use std::time::{Duration, Instant};
 
 /// Between two attempts, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+
+/// Longer than anybody waits, and short enough to be added to any time.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// When so long has passed, which may be for ever.
+pub(crate) fn after(from: Instant, span: Duration) -> Instant {
+    from + span.min(A_YEAR)
+}
 
 pub(crate) struct Backoff {
     pub(crate) at: Instant,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::Value;
+use redis::{ServerError, Value};
 use sessionwheel::Timestamp;
 
 use crate::core::{Core, Removal};
 use crate::entry::{Entry, State};
 use crate::health::Tallies;
 use crate::link::{Failure, Link, told};
-use crate::node::Queues;
+use crate::node::{Node, Queues};
 use crate::questions::Question;
 use crate::redirect::{ASKING, Redirect};
 use crate::server::Server;
@@ -82,29 +82,36 @@ impl Batch {
     }
 
     /// Sends it and takes the answers; whatever happens, each has become something, but for what has to be sent to
-    /// another server.
+    /// another server. What comes of questions is told to the server's node, if it is known.
     pub(crate) fn exchange(
         self,
         core: &Core,
-        server: &Server,
+        (server, node): (&Server, Option<&Node>),
         link: &mut Link,
         until: Instant,
     ) -> (Result<(), Failure>, Redirected) {
         let mut redirected = Vec::new();
         let mut done = link.send(&self.bytes, until);
-        // It was the master once.
-        let mut demoted = false;
+        // There is no point in sending it more.
+        let mut unfit = false;
         for (one, asking) in self.sent {
             let reply = match &done {
                 Ok(()) => answer(link, asking, until),
                 Err(_) => Err(Failure::Closed),
             };
             if let Ok(Value::ServerError(error)) = &reply {
-                demoted |= error.code() == "READONLY";
+                unfit |= is_unfit(error);
                 if let Some(redirect) = server.redirect(error) {
                     Tallies::add(&core.tallies.redirected);
                     redirected.push((redirect, one));
                     continue;
+                }
+            }
+            let asked = matches!(one, Sent::Question(_)) && done.is_ok();
+            if let Some(node) = node.filter(|_| asked) {
+                match reply {
+                    Ok(Value::BulkString(_) | Value::Nil) => node.breaker.succeeded(),
+                    _ => node.failed(core),
                 }
             }
             if let Err(failure) = one.settle(core, reply)
@@ -114,11 +121,16 @@ impl Batch {
                 done = Err(failure);
             }
         }
-        if demoted {
+        if unfit {
             done = done.and(Err(Failure::Closed));
         }
         (done, redirected)
     }
+}
+
+/// Whether who says so is no master now, and will be later, or another one is.
+fn is_unfit(error: &ServerError) -> bool {
+    matches!(error.code(), "READONLY" | "CLUSTERDOWN" | "LOADING")
 }
 
 fn answer(link: &mut Link, asking: bool, until: Instant) -> Result<Value, Failure> {
@@ -158,6 +170,10 @@ impl Sent {
                 if let Some(mark) = &removal.mark {
                     core.settle(mark);
                 }
+            }
+            (Self::Removal(removal), Ok(Value::ServerError(error))) if is_unfit(&error) => {
+                core.note(&format!("removing: {}", told(&error)));
+                core.put_back_removal(removal);
             }
             (Self::Removal(removal), Ok(Value::ServerError(error))) => {
                 Tallies::add(&core.tallies.refused_removals);

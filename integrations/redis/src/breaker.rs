@@ -9,6 +9,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::backoff::after;
+
 /// Whether a server is asked. The later, the worse.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
@@ -77,7 +79,7 @@ impl Breaker {
     /// When a probe is due, if the breaker is open.
     pub(crate) fn probe_at(&self) -> Option<Instant> {
         let opened = self.opened.load(Ordering::Relaxed);
-        (opened != 0).then(|| self.epoch + Duration::from_nanos(opened - 1) + self.cooldown)
+        (opened != 0).then(|| after(self.epoch + Duration::from_nanos(opened - 1), self.cooldown))
     }
 
     /// Makes a probe, and closes if it succeeds.
@@ -129,6 +131,9 @@ mod tests {
             .unwrap_err();
         assert_eq!(breaker.state(), BreakerState::Open);
         assert!(breaker.probe_at().unwrap() >= due);
+        let never = Breaker::new(1, Duration::MAX);
+        assert!(never.failed(now) && never.probe_at().unwrap() > due);
+
         breaker.probe(|| Ok::<_, ()>(())).unwrap();
         assert_eq!(
             (breaker.state(), breaker.probe_at()),

@@ -13,6 +13,7 @@ use crate::keys::{Keyring, Keys};
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::place::{Place, TlsConfig};
+use crate::questions::LONGEST_PATIENCE;
 use crate::server::Server;
 use crate::tier::RedisTier;
 
@@ -104,7 +105,8 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     ///
     /// # Errors
     ///
-    /// [`TierError::Address`] if one of them is none, or this is a [Cluster](Self::cluster).
+    /// [`TierError::Address`] if one of them is none, or this is a [Cluster](Self::cluster), or some are to be spoken to by
+    /// TLS and others not.
     pub fn sentinels(mut self, addresses: &[&str], master: &str) -> Result<Self, TierError> {
         let parsed = addresses.iter().map(|address| Place::parse(address));
         self.server.sentinels = parsed.collect::<Result<_, _>>()?;
@@ -119,7 +121,8 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     /// # Errors
     ///
     /// [`TierError::Address`] if one of them is none, or a socket, or has a database: a Cluster has only one. Likewise if
-    /// there are Sentinels, which a Cluster does without.
+    /// there are Sentinels, which a Cluster does without, or if some are to be spoken to by TLS and others not: all nodes
+    /// are spoken to as the tier's address says.
     pub fn cluster(mut self, others: &[&str]) -> Result<Self, TierError> {
         let mut seeds = vec![self.server.clone()];
         for other in others {
@@ -137,6 +140,15 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     fn check_nodes(&self) -> Result<(), TierError> {
         let is_node =
             |seed: &Server| seed.address().is_some() && seed.place.info.redis_settings().db() == 0;
+        let secure = self.server.place.secure;
+        let seeds = self.seeds.iter().map(|seed| &seed.place);
+        if seeds
+            .chain(&self.server.sentinels)
+            .any(|place| place.secure != secure)
+        {
+            let what = "all addresses begin with rediss://, or none does";
+            return Err(TierError::Address(what.into()));
+        }
         let no_sentinels = self.seeds.is_empty() || self.server.sentinels.is_empty();
         if no_sentinels && self.seeds.iter().all(is_node) {
             return Ok(());
@@ -240,13 +252,13 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     }
 
     /// Whether lookups answer [`Pending`](sessionwheel::Resumed::Pending) while Redis is asked, for `patience` at most
-    /// and at most a second: no, if not set; they wait then.
+    /// and at most a second: no, if not set; they wait then. Who comes back later than a second after that asks anew.
     ///
     /// For stacks that can suspend a handshake without blocking a thread: `OpenSSL` by a retry in its
     /// client-hello callback, `BoringSSL` by a pending session. Those ask again, and the answer is there. Claims wait, for
     /// the [deadline](Self::deadline), with it or without.
     pub fn pending(mut self, patience: Duration) -> Self {
-        self.settings.pending = Some(patience);
+        self.settings.pending = Some(patience.min(LONGEST_PATIENCE));
         self
     }
 
@@ -338,6 +350,21 @@ mod tests {
     fn builder(address: &str) -> RedisTierBuilder<()> {
         let codec = Codec::new(*b"unit", |(): &(), _| (), |_| Some(()));
         RedisTierBuilder::new(address, Keyring::new(1, [0; 32]), codec).unwrap()
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn nobody_is_spoken_to_in_the_clear_beside_tls() {
+        for (address, other) in [("redis://a/", "rediss://b/"), ("rediss://a/", "redis://b/")] {
+            let cluster = builder(address).cluster(&[other]);
+            let sentinels = builder(address).sentinels(&[other], "m");
+            for made in [cluster, sentinels] {
+                let error = made.expect_err("mixed").to_string();
+                assert!(error.contains("begin with rediss://, or none"), "{error}");
+            }
+        }
+        let all = builder("rediss://a/").sentinels(&["rediss://b/", "valkeys://c/"], "m");
+        assert!(all.is_ok());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crossbeam_channel::Receiver;
 use redis::{Cmd, Value};
 use sessionwheel::{Clock, ExpiringMap, SessionKey, Timestamp};
 
+use crate::backoff::after;
 use crate::breaker::BreakerState;
 use crate::builder::Settings;
 use crate::contexts::Contexts;
@@ -150,7 +151,7 @@ impl Core {
 
     /// When something that may take so long has to be done.
     pub(crate) fn until(&self, timeout: Duration) -> Instant {
-        let until = Instant::now() + timeout;
+        let until = after(Instant::now(), timeout);
         self.stop_by.get().map_or(until, |by| until.min(*by))
     }
 
@@ -299,17 +300,28 @@ impl Core {
         }
     }
 
+    /// Nobody waits any longer for what was asked about what is called so.
+    pub(crate) fn late(&self, name: &[u8]) {
+        Tallies::add(&self.tallies.timeouts);
+        if let Some(node) = self.nodes.of(name) {
+            node.failed(self);
+        }
+    }
+
     /// Whoever asks for this session asks anew.
     pub(crate) fn forget_question(&self, key: &SessionKey) {
         self.asked.remove(key);
     }
 
-    /// Nobody can be asked.
-    pub(crate) fn give_up_questions(&self, queues: &Queues) {
+    /// Nobody can be asked. Whether there was a question.
+    pub(crate) fn give_up_questions(&self, queues: &Queues) -> bool {
+        let mut any = false;
         while let Some(question) = queues.questions.pop() {
             Tallies::add(&self.tallies.errors);
             question.answer(None);
+            any = true;
         }
+        any
     }
 
     /// Throws out what says nothing any more.

@@ -99,19 +99,21 @@ impl Keyring {
         Ok(())
     }
 
-    /// `id` seals from now on. What it takes over from opens for `grace` still.
+    /// `id` seals from now on. What it takes over from opens for `grace` still; if that is nothing, no other one opens.
     fn rotate(&mut self, id: u32, grace: Duration) -> bool {
-        if self.current.id == id {
-            return true;
+        if self.current.id != id {
+            let Some(at) = self.others.iter().position(|other| other.id == id) else {
+                return false;
+            };
+            let mut next = self.others.swap_remove(at);
+            next.until = None;
+            let mut old = std::mem::replace(&mut self.current, next);
+            old.until = Instant::now().checked_add(grace);
+            self.others.push(old);
         }
-        let Some(at) = self.others.iter().position(|other| other.id == id) else {
-            return false;
-        };
-        let mut next = self.others.swap_remove(at);
-        next.until = None;
-        let mut old = std::mem::replace(&mut self.current, next);
-        old.until = Instant::now().checked_add(grace);
-        self.others.push(old);
+        if grace.is_zero() {
+            self.others.clear();
+        }
         true
     }
 
@@ -191,13 +193,19 @@ mod tests {
         assert!(opens(&keys, 1));
 
         keys.accept(3, &[3; 32]).unwrap();
-        assert!(keys.rotate(3, Duration::ZERO));
+        assert!(keys.rotate(3, Duration::from_nanos(1)));
         let begun = Instant::now();
-        while Instant::now() == begun {}
+        while Instant::now() <= begun + Duration::from_nanos(1) {}
         assert!(!opens(&keys, 2) && opens(&keys, 1) && opens(&keys, 3));
         // Its number is free again.
         keys.accept(2, &[4; 32]).unwrap();
         assert_eq!(keys.accept(1, &[4; 32]), Err(KeyIdTaken { id: 1 }));
+        // Without any grace no other opens, whenever it was accepted.
+        assert!(keys.rotate(2, Duration::ZERO));
+        assert!(opens(&keys, 2) && !opens(&keys, 1) && !opens(&keys, 3));
+        keys.accept(1, &[1; 32]).unwrap();
+        assert!(keys.rotate(2, Duration::ZERO));
+        assert!(opens(&keys, 2) && !opens(&keys, 1));
     }
 
     #[test]

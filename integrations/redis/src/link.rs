@@ -170,26 +170,36 @@ impl Link {
             inbox: Vec::new(),
         };
         let settings = to.info.redis_settings();
-        let mut hello = Vec::new();
         if let Some(password) = settings.password() {
             let mut auth = redis::cmd("AUTH");
             if let Some(name) = settings.username() {
                 auth.arg(name);
             }
             auth.arg(password);
-            hello.push(auth);
+            link.log_in(&auth, until)?;
         }
         if settings.db() != 0 {
-            hello.push(redis::cmd("SELECT").arg(settings.db()).take());
-        }
-        for step in hello {
-            match link.ask(&step, until)? {
+            let select = redis::cmd("SELECT").arg(settings.db()).take();
+            match link.ask(&select, until)? {
                 Value::Okay => {}
                 _ => return Err(Failure::Garbage),
             }
         }
         match link.ask(&redis::cmd("PING"), until)? {
             Value::SimpleString(pong) if pong == "PONG" => Ok(link),
+            _ => Err(Failure::Garbage),
+        }
+    }
+
+    /// What the server says of it may have the password in it, so its error's name alone is told.
+    fn log_in(&mut self, auth: &Cmd, until: Instant) -> Result<(), Failure> {
+        self.send(&auth.get_packed_command(), until)?;
+        match self.reply(until)? {
+            Value::Okay => Ok(()),
+            Value::ServerError(error) => {
+                let name = plain(error.code());
+                Err(Failure::Refused(format!("the password ({name})")))
+            }
             _ => Err(Failure::Garbage),
         }
     }
@@ -366,9 +376,20 @@ impl Link {
     }
 }
 
-/// The server's words, without what could fill a log.
+/// The server's words, without what could fill a log, or be taken for more than a part of a line of it.
 pub(crate) fn told(error: &ServerError) -> String {
-    error.to_string().chars().take(200).collect()
+    plain(&error.to_string())
+}
+
+fn plain(words: &str) -> String {
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.into()
+        }
+    };
+    words.chars().take(200).map(escape).collect()
 }
 
 /// After `until` nothing is worth another try, whatever there is: a server that never stops sending is late, too.

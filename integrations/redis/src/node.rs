@@ -162,7 +162,8 @@ impl Node {
         }
     }
 
-    fn failed(&self, core: &Core) {
+    /// A lookup has.
+    pub(crate) fn failed(&self, core: &Core) {
         if self.breaker.failed(Instant::now()) {
             Tallies::add(&core.breaker_openings);
         }

@@ -4,8 +4,8 @@
 //!
 //! - Every question is answered, be it by nothing: when Redis has said something, when its connection
 //!   fails or there is none, when it was pushed out by later ones, when the tier ends.
-//! - It is forgotten [`KEPT`] after it was asked. What was removed here is marked for longer than that, so
-//!   no answer brings it back.
+//! - It is forgotten [`KEPT`] after it was asked, or when Redis has removed that session. Until then the session is marked,
+//!   so no answer brings it back.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 
 use crate::flights::Answer;
 
-/// As long as marks linger.
-pub(crate) const KEPT: Duration = Duration::from_secs(1);
+/// Long enough to tell who comes back that there was no answer in time.
+pub(crate) const KEPT: Duration = Duration::from_secs(2);
+/// So long is an answer waited for at most.
+pub(crate) const LONGEST_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Question {
     /// The session's key in Redis.

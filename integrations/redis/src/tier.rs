@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use redis::Value;
 use sessionwheel::{Context, ExternalTier, Fetched, Reason, SessionKey, TierSession};
 
+use crate::backoff::after;
 use crate::builder::{RedisTierBuilder, TierError};
 use crate::codec::Codec;
 use crate::contexts::ShareError;
@@ -31,8 +32,8 @@ const LOOK: Duration = Duration::from_micros(50);
 /// look at its [health](Self::health). When the last one is dropped, what is queued is still written, within the
 /// [stop timeout](RedisTierBuilder::stop_timeout).
 ///
-/// The first use starts one thread, and with a Cluster one more for each master. **A process that was forked after that has no tier**: every lookup is a miss,
-/// nothing is written, and claims are as when Redis is down. Fork first.
+/// The first use starts one thread, and with a Cluster one more for each master. **A process that was forked after that
+/// has no tier**: every lookup is a miss, nothing is written, and claims are as when Redis is down. Fork first.
 ///
 /// # Examples
 ///
@@ -109,7 +110,8 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     /// Seals from now on with the key `id`, which was accepted before; the one that sealed so far still opens for
     /// `grace`. False, and nothing has changed, if there is no such key.
     ///
-    /// With a grace of the longest session's lifetime nothing is lost.
+    /// With a grace of the longest session's lifetime nothing is lost. With none at all, no other key opens anything from
+    /// now on, whenever it was accepted.
     pub fn rotate(&self, id: u32, grace: Duration) -> bool {
         self.core().keys.rotate(id, grace)
     }
@@ -121,7 +123,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     ///
     /// [`TierError::Server`] says what is wrong.
     pub fn check(&self, within: Duration) -> Result<(), TierError> {
-        let until = Instant::now() + within;
+        let until = after(Instant::now(), within);
         let checked = crate::check::check(self.core(), until);
         checked.map_err(|failure| TierError::Server(failure.to_string()))
     }
@@ -169,7 +171,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
 
     /// Waits until all that was queued before has been sent and answered. False if it took longer.
     pub fn flush_writes(&self, within: Duration) -> bool {
-        let until = Instant::now() + within;
+        let until = after(Instant::now(), within);
         while !self.core().is_idle() {
             if Instant::now() >= until {
                 return false;
@@ -191,7 +193,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     }
 
     fn until(&self) -> Instant {
-        Instant::now() + self.core().settings.deadline
+        after(Instant::now(), self.core().settings.deadline)
     }
 
     /// What its context is called and what it is called in Redis; nothing for what isn't shared.
@@ -276,7 +278,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
                 if question.asked.elapsed() < patience {
                     return None;
                 }
-                Tallies::add(&core.tallies.timeouts);
+                core.late(&names.key);
                 return Some(None);
             }
         } else if patience.is_some() {
@@ -567,7 +569,7 @@ impl<V> Drop for Handle<V> {
         if !started.is_ours() {
             return;
         }
-        let by = Instant::now() + self.core.settings.stop_timeout;
+        let by = after(Instant::now(), self.core.settings.stop_timeout);
         // Nobody else sets it.
         let _ = self.core.stop_by.set(by);
         self.core.wake();

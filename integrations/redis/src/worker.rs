@@ -7,6 +7,7 @@
 //!   commands for one id stay in their order.
 //! - It never waits longer than a timeout for any answer, and not beyond the time at which it has to end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -26,6 +27,9 @@ use crate::server::Server;
 /// So long a short batch waits for more to come: fewer round trips, for both ends. A session that is used up
 /// here meanwhile is never sent.
 const GATHER: Duration = Duration::from_micros(100);
+
+/// So many others are asked for one batch at most: two while a slot moves, and a few more if many do.
+const ELSEWHERE: usize = 16;
 
 pub(crate) fn thread() -> thread::Builder {
     thread::Builder::new().name("sessionwheel-redis".into())
@@ -140,7 +144,8 @@ impl Worker<'_> {
     }
 
     fn connect(&mut self) -> Result<Link, Failure> {
-        let connected = connect(self.core, &self.node.server);
+        let timeout = self.core.until(self.core.settings.connect_timeout);
+        let connected = connect(self.core, &self.node.server, timeout);
         match &connected {
             Ok(_) => self.connecting.succeeded(),
             Err(_) => {
@@ -159,7 +164,7 @@ impl Worker<'_> {
             return false;
         }
         if !self.writing.is_over() {
-            core.give_up_questions(queues);
+            self.give_up_questions();
             return false;
         }
         if self.writer.as_mut().is_some_and(|link| !link.is_quiet()) {
@@ -171,7 +176,7 @@ impl Worker<'_> {
                 self.writer = self.connect().ok();
             }
             if self.writer.is_none() {
-                core.give_up_questions(queues);
+                self.give_up_questions();
             }
             return self.writer.is_some();
         };
@@ -183,7 +188,8 @@ impl Worker<'_> {
         core.in_flight.fetch_add(1, Ordering::AcqRel);
         let batch = Batch::take(core, queues);
         let until = core.until(core.settings.write_timeout);
-        let (done, redirected) = batch.exchange(core, &self.node.server, &mut link, until);
+        let here = (&self.node.server, Some(self.node));
+        let (done, redirected) = batch.exchange(core, here, &mut link, until);
         match done {
             Ok(()) => {
                 self.writer = Some(link);
@@ -200,14 +206,24 @@ impl Worker<'_> {
         true
     }
 
+    fn give_up_questions(&self) {
+        if self.core.give_up_questions(&self.node.queues) {
+            self.node.failed(self.core);
+        }
+    }
+
     fn failed(&mut self, failure: &Failure) {
         self.writing.failed();
         Tallies::add(&self.core.tallies.connections_dropped);
         self.core.note(&format!("writing: {failure}"));
     }
 
-    /// Sends on what other servers have.
+    /// Sends on what other servers have, all of it within one timeout.
     fn follow(&mut self, mut redirected: Redirected) {
+        let until = self.core.until(self.core.settings.write_timeout);
+        // What this batch has no use for is closed.
+        let mut before = std::mem::take(&mut self.elsewhere);
+        let mut asked = BTreeSet::new();
         for _ in 1..HOPS {
             if redirected.iter().any(|(redirect, _)| !redirect.once) {
                 self.core.nodes.outdated();
@@ -218,37 +234,52 @@ impl Worker<'_> {
                 let (there, others) = redirected
                     .into_iter()
                     .partition(|(redirect, _)| redirect.to == to);
-                next.extend(self.send_on(&to, there));
                 redirected = others;
+                if asked.len() == ELSEWHERE && !asked.contains(&to) {
+                    self.give_up(there);
+                    continue;
+                }
+                asked.insert(to.clone());
+                let known = take_link(&mut self.elsewhere, &to);
+                let known = known.or_else(|| take_link(&mut before, &to));
+                next.extend(self.send_on(&to, known, there, until));
             }
             redirected = next;
         }
-        if !redirected.is_empty() {
+        self.give_up(redirected);
+    }
+
+    fn give_up(&mut self, all: Redirected) {
+        if !all.is_empty() {
             self.writing.failed();
         }
-        for (_, one) in redirected {
+        for (_, one) in all {
             one.give_up(self.core);
         }
     }
 
     /// What is sent on once more.
-    fn send_on(&mut self, to: &Address, all: Redirected) -> Redirected {
+    fn send_on(
+        &mut self,
+        to: &Address,
+        known: Option<Link>,
+        all: Redirected,
+        until: Instant,
+    ) -> Redirected {
         let core = self.core;
         let server = self.node.server.at(to);
-        let known = self.elsewhere.iter().position(|(address, _)| address == to);
-        let mut known = known.map(|at| self.elsewhere.swap_remove(at).1);
-        drop(known.take_if(|link| !link.is_quiet()));
-        let Some(mut link) = known.or_else(|| connect(core, &server).ok()) else {
-            self.writing.failed();
-            all.into_iter().for_each(|(_, one)| one.give_up(core));
+        let by = until.min(core.until(core.settings.connect_timeout));
+        let Some(mut link) = known.or_else(|| connect(core, &server, by).ok()) else {
+            self.give_up(all);
             return Vec::new();
         };
         let (mut batch, now) = (Batch::default(), core.now());
         for (redirect, one) in all {
             batch.add(one, redirect.once, now);
         }
-        let until = core.until(core.settings.write_timeout);
-        let (done, redirected) = batch.exchange(core, &server, &mut link, until);
+        let node = core.nodes.at(to);
+        let there = (&server, node.as_deref());
+        let (done, redirected) = batch.exchange(core, there, &mut link, until);
         match done {
             Ok(()) => self.elsewhere.push((to.clone(), link)),
             Err(failure) => self.failed(&failure),
@@ -257,8 +288,15 @@ impl Worker<'_> {
     }
 }
 
-fn connect(core: &Core, server: &Server) -> Result<Link, Failure> {
-    let connected = server.connect(core.until(core.settings.connect_timeout));
+/// The link to there, if it is good for anything.
+fn take_link(links: &mut Vec<(Address, Link)>, to: &Address) -> Option<Link> {
+    let at = links.iter().position(|(address, _)| address == to)?;
+    let mut link = links.swap_remove(at).1;
+    link.is_quiet().then_some(link)
+}
+
+fn connect(core: &Core, server: &Server, until: Instant) -> Result<Link, Failure> {
+    let connected = server.connect(until);
     match &connected {
         Ok(_) => Tallies::add(&core.tallies.connections),
         Err(failure) => {

@@ -64,6 +64,7 @@ fn patience_ends() {
     let patient = builder(&server.address()).pending(Duration::from_millis(20));
     let (b, tier) = host(
         patient
+            .breaker(u32::MAX, PATIENCE)
             .timeouts(PATIENCE, PATIENCE)
             .stop_timeout(Duration::ZERO),
     );
@@ -75,6 +76,63 @@ fn patience_ends() {
     }
     assert_eq!(tier.health().counters.timeouts, before + 10);
     server.signal("-CONT");
+}
+
+#[test]
+fn who_does_not_answer_is_not_asked_again_at_once() {
+    for way in ["frozen", "killed"] {
+        let Some(mut server) = Server::start(&[]) else {
+            return;
+        };
+        let short = Duration::from_millis(20);
+        let patient = builder(&server.address()).pending(short).breaker(3, short);
+        let (b, tier) = host(patient.timeouts(short, short * 10).stop_timeout(short));
+        eventually("it answers", || {
+            let misses = tier.health().counters.misses;
+            ask(&b, 1);
+            tier.health().counters.misses > misses
+        });
+        match way {
+            "frozen" => server.signal("-STOP"),
+            _ => server.kill(),
+        }
+        let mut n = 10;
+        eventually("the breaker opens", || {
+            assert_eq!(ask(&b, n).0, None);
+            n += 1;
+            tier.health().breaker_openings > 0
+        });
+        let before = tier.health().counters.skipped;
+        assert_eq!(ask(&b, n), (None, 0), "{way}");
+        assert_eq!(tier.health().counters.skipped, before + 1);
+        match way {
+            "frozen" => server.signal("-CONT"),
+            _ => assert!(server.launch()),
+        }
+        eventually("it is asked again", || {
+            let misses = tier.health().counters.misses;
+            ask(&b, n);
+            tier.health().counters.misses > misses
+        });
+    }
+}
+
+/// Nor does it begin anew for ever.
+#[test]
+fn patience_without_an_end_has_one() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let patient = builder(&server.address()).pending(Duration::MAX);
+    let patient = patient
+        .timeouts(PATIENCE, PATIENCE)
+        .breaker(5, Duration::MAX);
+    let (b, tier) = host(patient.stop_timeout(Duration::ZERO));
+    assert_eq!(ask(&b, 1).0, None);
+    server.signal("-STOP");
+    assert_eq!(ask(&b, 2).0, None);
+    server.signal("-CONT");
+    assert_eq!(tier.health().counters.timeouts, 1);
 }
 
 #[test]

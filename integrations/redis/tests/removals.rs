@@ -69,3 +69,34 @@ fn what_was_cleared_does_not_come_back_although_its_removal_was_lost() {
         "ci: 1,000 cleared, {left} removals lost: 0 came back, {withheld} were withheld"
     ));
 }
+
+#[test]
+fn a_removal_that_comes_too_early_is_carried_out_later() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier) = host(builder(&server.address()));
+    (0..10).for_each(|n| establish(&a, n));
+    written(&tier);
+    let mut connection = server.connection();
+    let mut follow = |whom: [&str; 2]| {
+        let () = redis::cmd("REPLICAOF")
+            .arg(&whom)
+            .query(&mut connection)
+            .unwrap();
+    };
+    // It refuses all that would change something.
+    follow(["127.0.0.1", "1"]);
+    let before = tier.health().counters.connections_dropped;
+    (0..10).for_each(|n| assert!(a.remove(&key(n))));
+    eventually("they are refused", || {
+        tier.health().counters.connections_dropped > before
+    });
+    assert_eq!(server.keys().len(), 10);
+    assert!((0..10).all(|n| !resumes(&a, n)));
+    follow(["NO", "ONE"]);
+    written(&tier);
+    assert!(server.keys().is_empty());
+    let counters = tier.health().counters;
+    assert_eq!((counters.removed, counters.refused_removals), (10, 0));
+}

@@ -121,6 +121,27 @@ fn a_nested_answer_is_bounded_in_parts_and_in_bytes() {
     assert!(!all, "it was read to its end");
 }
 
+#[test]
+fn what_a_server_says_is_told_in_one_line_and_without_the_password() {
+    let (mut link, mut other) = linked();
+    let said = b"-ERR unknown command 'AUTH', with args beginning with: 'sesame'\r\n";
+    other.write_all(said).unwrap();
+    let refused = link.log_in(redis::cmd("AUTH").arg("sesame"), soon());
+    let told = refused.unwrap_err().to_string();
+    assert_eq!(told, "refused: the password (ERR)");
+    let said = [&b"-ERR a\nb \x1b[31m \xc3\xa9"[..], &[b'x'; 500], b"\r\n"].concat();
+    other.write_all(&said).unwrap();
+    let told = link
+        .ask(&redis::cmd("PING"), soon())
+        .unwrap_err()
+        .to_string();
+    assert!(told.contains("a\\nb \\u{1b}[31m é"), "{told}");
+    assert!(
+        told.len() < 300 && !told.contains(char::is_control),
+        "{told}"
+    );
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn after_the_deadline_no_more_is_decrypted_either() {
