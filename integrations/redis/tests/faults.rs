@@ -23,11 +23,23 @@ fn missed(counters: &TierCounters) -> u64 {
         + counters.unopened
 }
 
+/// So long takes no lookup: much longer than its deadline, and no more than half of what a server sleeps here.
+const HANG: Duration = Duration::from_secs(1);
+
+/// Whether it resumes, and that it doesn't hang.
+fn resumes_in_time(cache: &Cache, n: u32) -> bool {
+    let begun = Instant::now();
+    let resumed = resumes(cache, n);
+    let took = begun.elapsed();
+    assert!(took < HANG, "{n}: {took:?}");
+    resumed
+}
+
 /// `lookups` handshakes that offer sessions which the host hasn't got, and establish new ones.
 fn handshakes(cache: &Cache, lookups: std::ops::Range<u32>) -> u32 {
     let mut hits = 0;
     for n in lookups {
-        hits += u32::from(resumes(cache, n));
+        hits += u32::from(resumes_in_time(cache, n));
         establish(cache, 1_000_000 + n);
     }
     hits
@@ -107,7 +119,7 @@ fn frozen() {
     let mut n = 10;
     while tier.health().counters.timeouts == before.timeouts {
         assert!(n < 150 && begun.elapsed() < PATIENCE);
-        resumes(&b, n);
+        resumes_in_time(&b, n);
         n += 1;
     }
     let frozen = tier.health().counters;

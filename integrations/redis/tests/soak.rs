@@ -1,4 +1,5 @@
-//! Random faults for a while: no handshake is lost, and nothing served that was not stored for that id.
+//! Random faults for a while: no handshake hangs, each lookup finds its session or is a counted miss, and nothing is served
+//! that was not stored for that id.
 //!
 //! `SESSIONWHEEL_SOAK` is for how many seconds: 3 if not set. `SESSIONWHEEL_SEED` draws the same faults again.
 
@@ -7,10 +8,12 @@ mod support;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use sessionwheel_redis::TierCounters;
 use support::proxy::Proxy;
 use support::server::Server;
 use support::*;
 
+const THREADS: usize = 4;
 const FAULTS: [&str; 6] = ["frozen", "killed", "emptied", "cut", "held", "nothing"];
 
 /// Splitmix64.
@@ -30,20 +33,23 @@ struct Crowd<'a> {
     /// Sessions for a single use, and how often each was used.
     uses: Vec<AtomicU32>,
     stop: AtomicBool,
-    handshakes: AtomicU64,
-    resumed: AtomicU64,
+    /// Of each thread.
+    handshakes: [AtomicU64; THREADS],
+    /// At each host: lookups, and those that found their session.
+    lookups: [AtomicU64; 2],
+    resumed: [AtomicU64; 2],
 }
 
 impl Crowd<'_> {
-    fn run(&self, random: &AtomicU64) {
+    fn run(&self, random: &AtomicU64, thread: usize) {
         while !self.stop.load(Ordering::Relaxed) {
-            let cache = self.hosts[draw(random) as usize % 2];
+            let host = draw(random) as usize % 2;
+            let cache = self.hosts[host];
             cache.server().begins();
             let known = self.next.load(Ordering::Relaxed);
             // Mostly young ones; `resumes` compares the value.
             let n = known.saturating_sub(draw(random) as u32 % 500);
-            if n < known && resumes(cache, n) {
-                self.resumed.fetch_add(1, Ordering::Relaxed);
+            if n < known && self.resumes(host, n) {
                 if n % 2 == 1 {
                     let used = self.uses[n as usize].fetch_add(1, Ordering::Relaxed);
                     assert_eq!(used, 0, "{n} was used twice");
@@ -57,7 +63,56 @@ impl Crowd<'_> {
                 }
             }
             cache.server().ends();
-            self.handshakes.fetch_add(1, Ordering::Relaxed);
+            self.handshakes[thread].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn resumes(&self, host: usize, n: u32) -> bool {
+        let resumed = resumes(self.hosts[host], n);
+        self.lookups[host].fetch_add(1, Ordering::Relaxed);
+        self.resumed[host].fetch_add(u64::from(resumed), Ordering::Relaxed);
+        resumed
+    }
+
+    /// Each lookup has found its session, or a reason was counted why not. To be called when nothing goes on.
+    fn reconcile(&self, host: usize, tier: &TierCounters) -> u64 {
+        let inside = self.hosts[host].counters();
+        let outside = inside.misses + inside.timeouts;
+        let claims = inside.unclaimed + inside.refused;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (lookups, resumed) = (read(&self.lookups[host]), read(&self.resumed[host]));
+        assert_eq!(inside.hits, resumed);
+        let found = tier.hits + tier.hits_on_the_way;
+        assert_eq!(inside.cb_hits, found);
+        assert_eq!(lookups, resumed + claims + outside - found, "{inside:?}");
+        // Of claims, too, but for those each is counted once more.
+        let failed = tier.skipped + tier.timeouts + tier.starved + tier.errors + tier.unrouted;
+        let failed = failed - tier.undecided;
+        let missed = failed + tier.misses + tier.not_asked + tier.expired + tier.withheld;
+        // Who has shared the answer of another has shared its reason.
+        let answered = found + missed..=found + missed + tier.shared;
+        assert!(answered.contains(&outside), "{outside}: {tier:?}");
+        lookups
+    }
+}
+
+/// Ends the test, and its server, when a thread has stood still for longer than anything takes.
+struct Watchdog {
+    seen: [(u64, Instant); THREADS],
+}
+
+impl Watchdog {
+    fn look(&mut self, handshakes: &[AtomicU64; THREADS], server: &mut Server) {
+        for (seen, now) in self.seen.iter_mut().zip(handshakes) {
+            let now = now.load(Ordering::Relaxed);
+            if seen.0 != now {
+                *seen = (now, Instant::now());
+            }
+            if seen.1.elapsed() > PATIENCE {
+                show("a handshake hangs");
+                server.discard();
+                std::process::exit(1);
+            }
         }
     }
 }
@@ -91,17 +146,24 @@ fn random_faults_lose_no_handshake() {
         next: AtomicU32::new(1),
         uses: (0..10_000_000).map(|_| AtomicU32::new(0)).collect(),
         stop: AtomicBool::new(false),
-        handshakes: AtomicU64::new(0),
-        resumed: AtomicU64::new(0),
+        handshakes: std::array::from_fn(|_| AtomicU64::new(0)),
+        lookups: [AtomicU64::new(0), AtomicU64::new(0)],
+        resumed: [AtomicU64::new(0), AtomicU64::new(0)],
     };
     let mut met = [0; FAULTS.len()];
     let begun = Instant::now();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| crowd.run(&random))).collect();
+        let (crowd, random) = (&crowd, &random);
+        let run = |thread| scope.spawn(move || crowd.run(random, thread));
+        let threads: Vec<_> = (0..THREADS).map(run).collect();
+        let mut watchdog = Watchdog {
+            seen: [(0, begun); THREADS],
+        };
         while begun.elapsed() < time && threads.iter().all(|thread| !thread.is_finished()) {
-            let fault = draw(&random) as usize % FAULTS.len();
+            watchdog.look(&crowd.handshakes, &mut server);
+            let fault = draw(random) as usize % FAULTS.len();
             met[fault] += 1;
-            let pause = Duration::from_millis(20 + draw(&random) % 200);
+            let pause = Duration::from_millis(20 + draw(random) % 200);
             match FAULTS[fault] {
                 "frozen" => server.signal("-STOP"),
                 "killed" => server.kill(),
@@ -109,7 +171,7 @@ fn random_faults_lose_no_handshake() {
                     let mut connection = server.connection();
                     let () = redis::cmd("FLUSHALL").query(&mut connection).unwrap();
                 }
-                "cut" => proxy.cut(draw(&random) as u32 % 20),
+                "cut" => proxy.cut(draw(random) as u32 % 20),
                 "held" => proxy.hold(true),
                 _ => {}
             }
@@ -123,7 +185,13 @@ fn random_faults_lose_no_handshake() {
             std::thread::sleep(pause / 2);
         }
         crowd.stop.store(true, Ordering::Relaxed);
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            watchdog.look(&crowd.handshakes, &mut server);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     });
+    let counters = [&tier_a, &tier_b].map(|tier| tier.health().counters);
+    let lookups = crowd.reconcile(0, &counters[0]) + crowd.reconcile(1, &counters[1]);
     proxy.cut(0);
     // Once they are over it is as before, however busy the machine is.
     let mut n = crowd.next.load(Ordering::Relaxed);
@@ -132,10 +200,13 @@ fn random_faults_lose_no_handshake() {
         establish(&a, n);
         tier_a.flush_writes(short) && resumes(&b, n)
     });
-    let handshakes = crowd.handshakes.load(Ordering::Relaxed);
-    let counted = |cache: &Cache| (cache.counters().accept, cache.counters().accept_good);
-    let (begun, ended) = (counted(&a).0 + counted(&b).0, counted(&a).1 + counted(&b).1);
-    assert_eq!((begun, ended), (handshakes, handshakes));
+    let sum = |counters: &[AtomicU64]| {
+        let each = counters
+            .iter()
+            .map(|counter| counter.load(Ordering::Relaxed));
+        each.sum::<u64>()
+    };
+    let (handshakes, resumed) = (sum(&crowd.handshakes), sum(&crowd.resumed));
     for (tier, cache) in [(&tier_a, &a), (&tier_b, &b)] {
         let health = tier.health();
         assert!(health.queued_writes <= 2_000 && health.queued_removals <= 2_000);
@@ -149,9 +220,8 @@ fn random_faults_lose_no_handshake() {
         .collect();
     let all = tier_b.health().counters;
     show(&format!(
-        "ci: {handshakes} handshakes begun and ended, {} resumed; faults: {}; at the second host {} hits, \
-         {} timeouts, {} skipped, {} errors, {} dropped writes",
-        crowd.resumed.load(Ordering::Relaxed),
+        "ci: {handshakes} handshakes, {lookups} lookups, {resumed} resumed, the rest counted misses; faults: {}; at the \
+         second host {} hits, {} timeouts, {} skipped, {} errors, {} dropped writes",
         faults.join(", "),
         all.hits,
         all.timeouts,

@@ -112,12 +112,19 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
+impl Server {
+    /// Leaves nothing of it.
+    pub fn discard(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
         let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.discard();
     }
 }
