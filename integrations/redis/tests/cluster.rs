@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::Duration;
 
 use sessionwheel_redis::{BreakerState, RedisTierBuilder, TierCounters, TierError};
@@ -309,6 +309,55 @@ fn a_master_dies_and_its_replica_has_its_sessions() {
     );
     show(&format!(
         "ci: Cluster: {its} sessions of a master that died found at its replica"
+    ));
+}
+
+/// A node that sends each write on to another one that isn't there.
+#[test]
+fn who_sends_on_to_everywhere_is_not_followed_everywhere() {
+    let port = Arc::new(OnceLock::new());
+    let (batches, sent) = (Arc::new(AtomicU32::new(0)), Mutex::new(Vec::new()));
+    let (of, counted) = (port.clone(), batches.clone());
+    let liar = Liar::new(move |command| {
+        let is = |word: &[u8]| command.windows(word.len()).any(|part| part == word);
+        if is(b"CLUSTER") {
+            let port: u16 = *of.wait();
+            return format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$-1\r\n:{port}\r\n").into_bytes();
+        }
+        if is(b"\r\nGET\r\n") {
+            return b"$-1\r\n".to_vec();
+        }
+        // Writes, perhaps not the last one's end.
+        counted.fetch_add(1, Ordering::Relaxed);
+        let mut sent = sent.lock().unwrap();
+        sent.extend_from_slice(command);
+        let end = b"\r\nPX\r\n";
+        let mut answers = Vec::new();
+        while let Some(at) = sent.windows(end.len()).position(|part| part == end) {
+            sent.drain(..at + end.len());
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            answers.extend(format!("-ASK 1 127.0.1.{next}:1\r\n").bytes());
+        }
+        answers
+    });
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let own = liar.address();
+    let own = own.trim_end_matches('/').rsplit_once(':').unwrap().1;
+    port.set(own.parse().unwrap()).unwrap();
+    let on = builder(&liar.address()).cluster(&[]).unwrap();
+    let (cache, tier) = host(on.timeouts(PATIENCE, PATIENCE).stop_timeout(SHORT));
+    (0..40).for_each(|n| establish(&cache, n));
+    eventually("all have come back", || {
+        tier.health().counters.refused_writes == 40
+    });
+    let failed = tier.health().counters.connections_failed;
+    let batches = batches.load(Ordering::Relaxed);
+    assert!(
+        (1..=16 * u64::from(batches)).contains(&failed),
+        "{failed} of {batches}"
+    );
+    show(&format!(
+        "ci: Cluster: 40 writes sent on to 40 places in {batches} batches, {failed} of them tried"
     ));
 }
 
