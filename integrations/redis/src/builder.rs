@@ -221,7 +221,7 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     }
 
     /// How long connecting may take (500 ms if not set), and a batch of writes (1 s if not set). No
-    /// handshake waits for either.
+    /// handshake waits for either. Resolving a host's name comes on top, as long as the system takes for it.
     pub fn timeouts(mut self, connecting: Duration, writing: Duration) -> Self {
         self.settings.connect_timeout = connecting;
         self.settings.write_timeout = writing;

@@ -5,7 +5,8 @@
 //! - It alone connects, so that no handshake waits for that, and it alone takes from the queues of its server.
 //! - What another server of a Cluster has to be asked for is asked there before anything else is sent, so that
 //!   commands for one id stay in their order.
-//! - It never waits longer than a timeout for any answer, and not beyond the time at which it has to end.
+//! - It never waits longer than a timeout for any answer, and not beyond the time at which it has to end. The system's
+//!   resolver alone has no timeout.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
