@@ -53,15 +53,20 @@ fn with_sessions(server: &Server, address: &str) -> (Cache, Tier) {
     host(builder(address).deadline(SHORT).breaker(3, SHORT))
 }
 
+/// One of these sessions comes from the server, on a machine however slow.
+fn shares(cache: &Cache, sessions: std::ops::Range<u32>) {
+    let mut sessions = sessions.cycle();
+    eventually("a session is shared", || {
+        resumes(cache, sessions.next().expect("some"))
+    });
+}
+
 /// From some time on all is as ever, for one of the sessions `left`.
 fn recovers(cache: &Cache, tier: &Tier, left: std::ops::Range<u32>) {
     eventually("the breaker closes", || {
         tier.health().breaker == BreakerState::Closed && tier.health().connections > 0
     });
-    let mut left = left.cycle();
-    eventually("a lookup succeeds", || {
-        resumes(cache, left.next().expect("some"))
-    });
+    shares(cache, left);
 }
 
 #[test]
@@ -71,7 +76,7 @@ fn stopped_killed_and_restarted_empty() {
             return;
         };
         let (b, tier) = with_sessions(&server, &server.address());
-        assert!(handshakes(&b, 0..50) > 0);
+        shares(&b, 0..50);
         let before = tier.health().counters;
         match way {
             "stop" => server.stop(),
@@ -275,6 +280,49 @@ fn garbage_for_an_answer() {
         );
     }
     show(&format!("ci: garbage: {kinds} kinds of it, nothing served"));
+}
+
+fn next(numbers: &mut std::ops::Range<u32>) -> std::ops::Range<u32> {
+    let n = numbers.next().expect("some are left");
+    n..n + 1
+}
+
+/// While it is asked, and until it is itself again.
+#[test]
+fn replaced_by_one_that_answers_garbage() {
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
+    let (b, tier) = with_sessions(&server, &server.address());
+    shares(&b, 0..50);
+    let before = tier.health().counters;
+
+    server.kill();
+    let liar = Liar::in_place_of(&server, |_| b"$3\r\nabc\r\n".to_vec());
+    let mut asked = 50..u32::MAX;
+    eventually("it is believed to be a Redis", || {
+        assert_eq!(handshakes(&b, next(&mut asked)), 0);
+        asked.start >= 100 && tier.health().counters.unopened > before.unopened
+    });
+    let during = tier.health().counters;
+    let lookups = u64::from(asked.start - 50);
+    assert_eq!(missed(&during) - missed(&before), lookups);
+    assert_eq!(during.hits, before.hits);
+
+    drop(liar);
+    assert!(server.launch());
+    eventually("it is asked again, and has nothing", || {
+        let misses = tier.health().counters.misses;
+        assert!(!resumes(&b, 100));
+        tier.health().counters.misses > misses
+    });
+    establish(&b, 7);
+    written(&tier);
+    let (c, _) = host(builder(&server.address()));
+    assert!(resumes(&c, 7));
+    show(&format!(
+        "ci: replaced by garbage: {lookups} lookups, {lookups} counted misses"
+    ));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What stands between a host and its server, and is no friend of either.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -136,51 +137,89 @@ impl Drop for Proxy {
 
 /// Who says it is a Redis, and answers every lookup and claim with what `answer` makes of the command.
 pub struct Liar {
-    port: u16,
+    at: At,
     ended: Arc<AtomicBool>,
+}
+
+enum At {
+    Port(u16),
+    Socket(PathBuf),
 }
 
 impl Liar {
     pub fn new(answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
+        let accept = move || Ok(listener.accept()?.0);
+        Self::listen(At::Port(port), accept, answer)
+    }
+
+    /// Where a server was that was killed.
+    pub fn in_place_of(
+        server: &Server,
+        answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let socket = server.socket();
+        let listener = UnixListener::bind(&socket).expect("nobody has it");
+        let accept = move || Ok(listener.accept()?.0);
+        Self::listen(At::Socket(socket), accept, answer)
+    }
+
+    fn listen<C: Read + Write + Send + 'static>(
+        at: At,
+        accept: impl Fn() -> io::Result<C> + Send + 'static,
+        answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let (end, answer) = (ended.clone(), Arc::new(answer));
         std::thread::spawn(move || {
-            for client in listener.incoming() {
+            loop {
+                let client = accept();
                 if end.load(Ordering::Relaxed) {
                     return;
                 }
-                let Ok(mut client) = client else { continue };
-                let answer = answer.clone();
-                std::thread::spawn(move || {
-                    let mut chunk = [0; 65_536];
-                    while let Ok(read @ 1..) = client.read(&mut chunk) {
-                        let command = &chunk[..read];
-                        let is = |name: &[u8]| command.windows(name.len()).any(|w| w == name);
-                        let reply = if is(b"PING") {
-                            b"+PONG\r\n".to_vec()
-                        } else {
-                            answer(command)
-                        };
-                        if client.write_all(&reply).is_err() {
-                            break;
-                        }
-                    }
-                });
+                let Ok(client) = client else { continue };
+                let (end, answer) = (end.clone(), answer.clone());
+                std::thread::spawn(move || lie(client, &end, &*answer));
             }
         });
-        Self { port, ended }
+        Self { at, ended }
     }
 
     pub fn address(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        match &self.at {
+            At::Port(port) => format!("redis://127.0.0.1:{port}/"),
+            At::Socket(socket) => format!("unix://{}", socket.display()),
+        }
+    }
+}
+
+/// Answers one client, until it goes or all has ended.
+fn lie(mut client: impl Read + Write, ended: &AtomicBool, answer: &dyn Fn(&[u8]) -> Vec<u8>) {
+    let mut chunk = [0; 65_536];
+    while let Ok(read @ 1..) = client.read(&mut chunk) {
+        let command = &chunk[..read];
+        let is = |name: &[u8]| command.windows(name.len()).any(|w| w == name);
+        let reply = if is(b"PING") {
+            b"+PONG\r\n".to_vec()
+        } else {
+            answer(command)
+        };
+        if ended.load(Ordering::Relaxed) || client.write_all(&reply).is_err() {
+            break;
+        }
     }
 }
 
 impl Drop for Liar {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        match &self.at {
+            At::Port(port) => _ = TcpStream::connect(("127.0.0.1", *port)),
+            At::Socket(socket) => {
+                _ = UnixStream::connect(socket);
+                let _ = std::fs::remove_file(socket);
+            }
+        }
     }
 }
