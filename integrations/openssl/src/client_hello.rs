@@ -33,12 +33,15 @@ pub(crate) fn offered_ids(ssl: &mut SslRef) -> Vec<Box<[u8]>> {
     let id = ssl.client_hello_session_id().filter(|id| !id.is_empty());
     let mut ids: Vec<Box<[u8]>> = id.into_iter().map(Into::into).collect();
     if let Some(psk) = extension(ssl, PRE_SHARED_KEY) {
-        // A list may have 64 KB; no id of a session is longer than this, or empty.
-        let possible =
-            identities(psk).filter(|identity| (1..=SessionId::MAX_LEN).contains(&identity.len()));
-        ids.extend(possible.take(MOST).map(Into::into));
+        ids.extend(possible(psk).map(Into::into));
     }
     ids
+}
+
+/// Those that may be a session's, of a list that may have 64 KB: no id is longer, or empty.
+fn possible(psk: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let fits = |identity: &&[u8]| (1..=SessionId::MAX_LEN).contains(&identity.len());
+    identities(psk).filter(fits).take(MOST)
 }
 
 /// The identities of an `OfferedPsks`, as far as they are whole. Each is followed by an age of four bytes.
@@ -61,6 +64,16 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_list_the_first_that_may_be_ids_are_looked_at() {
+        let identity = |len: u8| [&[0, len], &vec![len; len.into()][..], &[0; 4]].concat();
+        let lens = [0, 33, 1, 200, 32].into_iter().chain([7; 50]);
+        let list: Vec<u8> = lens.flat_map(identity).collect();
+        let psk = [&u16::try_from(list.len()).unwrap().to_be_bytes()[..], &list].concat();
+        let lens: Vec<_> = possible(&psk).map(<[u8]>::len).collect();
+        assert_eq!(lens, [&[1, 32][..], &[7; MOST - 2]].concat());
+    }
 
     #[test]
     fn identities_are_read_as_far_as_they_are_whole() {

@@ -121,13 +121,23 @@ fn a_ticket_for_one_use_is_good_on_one_host() {
     assert!(!client.resumes(&other, &session));
 }
 
+/// OpenSSL asks for the server's name after it has looked the session up.
+fn allow_early_data_late(context: &mut SslContextBuilder) {
+    context.set_servername_callback(|ssl, _| {
+        ssl.set_max_early_data(1 << 14)
+            .map_err(|_| SniError::ALERT_FATAL)
+    });
+}
+
 #[test]
 fn early_data_of_a_session_from_outside_is_refused_unless_asked_for() {
-    for early_data in [EarlyData::Own, EarlyData::All] {
+    let allow: [fn(&mut SslContextBuilder); 2] = [allow_early_data, allow_early_data_late];
+    let ways = allow.map(|allow| [(allow, EarlyData::Own), (allow, EarlyData::All)]);
+    for (allow, early_data) in ways.into_iter().flatten() {
         let options = options().early_data(early_data);
         let outside = Outside::default();
-        let (_, one, _) = host_with(&outside, &options, allow_early_data);
-        let (_, other, attachment) = host_with(&outside, &options, allow_early_data);
+        let (_, one, _) = host_with(&outside, &options, allow);
+        let (_, other, attachment) = host_with(&outside, &options, allow);
         let client = Client::new(SslVersion::TLS1_3);
         let session = client.session(&one);
         assert_eq!(session.max_early_data(), 1 << 14);
@@ -143,32 +153,6 @@ fn early_data_of_a_session_from_outside_is_refused_unless_asked_for() {
         assert_eq!(got, b"early");
         connection.close();
         assert_eq!(attachment.stats().early_data_refused, u64::from(own));
-    }
-}
-
-/// OpenSSL asks for the server's name after it has looked the session up.
-#[test]
-fn a_server_that_allows_early_data_late_gets_none_of_a_session_from_outside_either() {
-    let late = |context: &mut SslContextBuilder| {
-        context.set_servername_callback(|ssl, _| {
-            ssl.set_max_early_data(1 << 14)
-                .map_err(|_| SniError::ALERT_FATAL)
-        });
-    };
-    for early_data in [EarlyData::Own, EarlyData::All] {
-        let options = options().early_data(early_data);
-        let outside = Outside::default();
-        let (_, one, _) = host_with(&outside, &options, late);
-        let (_, other, attachment) = host_with(&outside, &options, late);
-        let client = Client::new(SslVersion::TLS1_3);
-        let session = client.session(&one);
-        assert_eq!(session.max_early_data(), 1 << 14);
-        let own = early_data == EarlyData::Own;
-        let (got, connection) = client.early(&other, &session);
-        assert!(connection.resumed());
-        assert_eq!(got, if own { &b""[..] } else { b"early" });
-        assert_eq!(attachment.stats().early_data_refused, u64::from(own));
-        connection.close();
     }
 }
 

@@ -49,7 +49,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .maximum(Some(args.maximum))
         .timeout(Duration::from_secs(args.timeout))
         .build()?;
-    let store = Arc::new(RustlsStore::new(&cache)?);
 
     // A new key, and a certificate for it that nobody has signed.
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
@@ -58,8 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())?;
-    config.session_storage = store.clone();
     config.max_early_data_size = args.early_data;
+    let store = RustlsStore::new(&cache)?.install(&mut config);
 
     let listener = TcpListener::bind(args.listen)?;
     println!("listening on {}", listener.local_addr()?);
