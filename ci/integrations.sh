@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # rustls, quinn and OpenSSL, with other people's clients (openssl s_client, Python, gnutls-cli, curl, HAProxy, nginx;
 # aioquic); Redis.
-#   CI_REPLAYS    rounds of each kind in which early data is replayed (100)
+#   CI_REPLAYS    rounds of each kind in which early data is replayed (30)
 #   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build, and release builds
 #   CI_SOAK       seconds of random faults that befall Redis (3; ci/full: 600); if more, as often a slot of a Cluster moves, 100 times at most
 source "$(dirname "$0")/lib.sh"
 
-export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-100} SESSIONWHEEL_SOAK=${CI_SOAK:-3}
+export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-30} SESSIONWHEEL_SOAK=${CI_SOAK:-3} PROVIDERS=${CI_PROVIDERS:-ring}
 
 # All builds but that are the ones that `cargo test --workspace` has made, and their tests have been run there.
 integrations() {
@@ -15,8 +15,8 @@ integrations() {
     cargo test --package sessionwheel-rustls --test strangers -- --ignored --nocapture
 }
 
-# All is built by `cargo test --workspace`, which has run it as well, and shown nothing of what was seen. aioquic comes from
-# Python's package index, into a directory of its own.
+# `cargo test --workspace` has built all of it, and run it as far as there are programs here. aioquic comes from Python's
+# package index, into a directory of its own.
 strangers() {
     local python=$TARGET/aioquic show='import aioquic; print("ci: aioquic", aioquic.__version__)'
     "$python/bin/python3" -c "$show" || {
@@ -24,8 +24,8 @@ strangers() {
         "$python/bin/pip" install --quiet aioquic
         "$python/bin/python3" -c "$show"
     } || echo "ci: SKIPPED: aioquic cannot be had"
-    PATH=$python/bin:$PATH \
-        cargo test --workspace --exclude sessionwheel-openssl --test strangers -- --nocapture
+    PATH=$python/bin:$PATH cargo test --package sessionwheel-quinn --test strangers -- --nocapture
+    [[ $PROVIDERS == ring ]] || cargo test --package sessionwheel-rustls --package handshake-storm --test strangers -- --nocapture
 }
 
 replays() {
@@ -52,8 +52,7 @@ openssl_integration() {
 redis() {
     has redis-server || skip "there is no redis-server"
     redis-server --version
-    cargo test --package sessionwheel-redis --test single_use --test soak
-    cargo test --package sessionwheel-redis --features tls --lib --test tls
+    cargo test --package sessionwheel-redis --features tls --lib --test tls --test single_use --test soak
     # ci/test.sh has the short form.
     ((SESSIONWHEEL_SOAK <= 3)) || cargo test --package sessionwheel-redis --test cluster a_slot_moves
     cargo test --package handshake-storm --features redis --test fleet
@@ -61,9 +60,9 @@ redis() {
 export -f integrations strangers replays aws_lc_rs openssl_integration redis
 
 SUMMARY+='|^replays |^visit |^handshakes by |^[A-Za-z_0-9.-]+, TLSv1|^neither, one|^[0-9]+ children'
-stage "integrations: rustls and six programs, quinn and aioquic" strangers
+stage "integrations: quinn and aioquic" strangers
 stage "integrations: quinn, early data replayed" replays
-if [[ ${CI_PROVIDERS:-ring} != ring ]]; then
+if [[ $PROVIDERS != ring ]]; then
     stage "integrations: rustls, release builds" integrations
     stage "integrations: rustls with aws-lc-rs" aws_lc_rs
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Random operation sequences against a plain model, as shipped and with tiny sizes; stress.
 #   CI_SEQUENCES  sequences (50,000), a fifth of them with tiny sizes
-#   CI_STRESS     factor for the stress tests (1)
+#   CI_STRESS     factor for the stress tests (1); if it is more, tiny sizes for flushes and capacity too
 # A million entries expire under listeners that flush.
 source "$(dirname "$0")/lib.sh"
 
@@ -14,9 +14,10 @@ as_shipped() {
 
 tiny() {
     export RUSTFLAGS="--cfg sessionwheel_tiny" CARGO_TARGET_DIR=$TARGET/tiny
+    local tests=(--lib --test model --test stress)
+    ((STRESS == 1)) || tests+=(--test flushes --test capacity)
     SESSIONWHEEL_SEQUENCES=$((SEQUENCES / 5)) SESSIONWHEEL_STRESS=$STRESS \
-        cargo test --release --package sessionwheel \
-        --lib --test model --test stress --test flushes --test capacity -- --nocapture
+        cargo test --release --package sessionwheel "${tests[@]}" -- --nocapture
 }
 
 stress() {

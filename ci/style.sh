@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Format, lints, documentation, shell scripts; whether all bugs can be planted that tests have to catch.
+#   CI_LINTS  some; all (ci/full): with the default features too
 source "$(dirname "$0")/lib.sh"
 
 format() {
@@ -13,23 +14,18 @@ format() {
     done
 }
 
+# All packages with all their features together, and the crate without any; as they are by default in ci/full.
 clippy() {
+    local features=sessionwheel/metrics,sessionwheel/tracing,sessionwheel-redis/tls,handshake-storm/redis
     component clippy cargo clippy --version
-    cargo clippy --workspace --all-targets -- --deny warnings
-    cargo clippy --package handshake-storm --features redis --all-targets -- --deny warnings
-}
-
-clippy_by_features() {
-    component clippy cargo clippy --version
-    cargo clippy --package sessionwheel --all-targets --no-default-features -- --deny warnings
-    cargo clippy --package sessionwheel --all-targets --all-features -- --deny warnings
-    cargo clippy --package sessionwheel-redis --all-targets --features tls -- --deny warnings
     if has pkg-config && pkg-config --exists openssl; then
-        cargo clippy --package sessionwheel-openssl --all-targets --features openssl -- --deny warnings
-        cargo clippy --package handshake-storm --all-targets --features openssl -- --deny warnings
+        features+=,sessionwheel-openssl/openssl,handshake-storm/openssl,sessionwheel-bench/openssl
     else
         echo "ci: SKIPPED: sessionwheel-openssl, --stack openssl; there is no pkg-config or no libssl-dev"
     fi
+    cargo clippy --workspace --all-targets --features "$features" -- --deny warnings
+    cargo clippy --package sessionwheel --all-targets --no-default-features -- --deny warnings
+    [[ ${CI_LINTS:-some} == some ]] || cargo clippy --workspace --all-targets -- --deny warnings
 }
 
 # The crate under `--cfg loom`, and the models.
@@ -56,11 +52,10 @@ scripts() {
     has shellcheck || skip "there is no shellcheck"
     shellcheck --external-sources --source-path=SCRIPTDIR .ci/run ci/full ci/*.sh
 }
-export -f format clippy clippy_by_features clippy_loom documentation scripts
+export -f format clippy clippy_loom documentation scripts
 
 stage "style: rustfmt" format
 stage "style: clippy" clippy
-stage "style: clippy, none and all of the features" clippy_by_features
 stage "style: clippy, loom" clippy_loom
 stage "style: documentation" documentation
 stage "style: shellcheck" scripts

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Targets that this machine is not. Most are compiled and not run, and said to be; the one of 32 bits
 # runs where a C library for it can be had.
-#   CI_TARGET_TESTS  some: unit tests, and a few sequences of the property test; all (ci/full)
+#   CI_TARGET_TESTS  some: unit tests; all (ci/full)
 source "$(dirname "$0")/lib.sh"
 
 export TARGET_TESTS=${CI_TARGET_TESTS:-some}
@@ -20,7 +20,7 @@ compiled() {
 }
 
 ran() {
-    local tests=(--lib --test model)
+    local tests=(--lib)
     target "$1"
     links_32_bits || skip "no C library of 32 bits"
     [[ $TARGET_TESTS != all ]] || tests=(--lib --tests)

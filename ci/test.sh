@@ -11,8 +11,9 @@ readme_tests() {
     $command
 }
 
+# The flushes are its own then, without the pool.
 without_features() {
-    cargo test --package sessionwheel --no-default-features --lib --test model --test flushes
+    SESSIONWHEEL_SEQUENCES=300 cargo test --package sessionwheel --no-default-features --lib --test model --test flushes
 }
 
 # What is seen of the flushes from outside.

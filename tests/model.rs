@@ -1,6 +1,6 @@
 //! Random operation sequences against a plain model: a `HashMap` of deadlines.
 //!
-//! `SESSIONWHEEL_SEQUENCES` says how many sequences are run (3,000 by default). The test prints
+//! `SESSIONWHEEL_SEQUENCES` says how many sequences are run (1,000 by default). The test prints
 //! how many it ran, of how many operations, and how often the rare things happened.
 
 mod common;
@@ -69,7 +69,7 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 #[test]
 fn operation_sequences_agree_with_the_model() {
-    let sequences = number("SESSIONWHEEL_SEQUENCES", 3_000) as u32;
+    let sequences = number("SESSIONWHEEL_SEQUENCES", 1_000) as u32;
     let seen = Seen::default();
     let mut runner = TestRunner::new(Config {
         cases: sequences,
