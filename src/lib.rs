@@ -147,13 +147,13 @@ mod time;
 mod tournament;
 mod wheel;
 
-#[cfg(not(any(loom, shuttle)))]
-pub use cache::Flusher;
 pub use cache::{
     Clock, Context, ContextsExhausted, Counters, Endpoint, Established, ExternalTier, Fetched,
     ManualClock, Mode, Resumed, Role, SessionCache, SessionCacheBuilder, SessionId,
     SessionIdTooLong, SessionKey, SessionOptions, SessionRef, Sessions, TierSession,
 };
+#[cfg(not(any(loom, shuttle)))]
+pub use cache::{Flusher, Pace};
 pub use map::{
     BuildError, Cursor, DefaultHashBuilder, DefaultHasher, Entry, ExpiringMap, InsertError,
     Inserted, Iter, MapBuilder, Reason, Stats, Swept,

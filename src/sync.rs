@@ -22,7 +22,7 @@ mod imp {
     }
     pub(crate) mod thread {
         pub(crate) use std::thread::{
-            Builder, JoinHandle, Thread, available_parallelism, current, park, park_timeout,
+            Builder, JoinHandle, Thread, available_parallelism, current, park, park_timeout, sleep,
         };
         #[cfg(test)]
         pub(crate) use std::thread::{spawn, yield_now};

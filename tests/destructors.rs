@@ -6,9 +6,12 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use common::{Counted, alone};
-use sessionwheel::{ExpiringMap, Timestamp};
+use sessionwheel::{
+    Clock, Context, ExpiringMap, Pace, SessionCache, SessionId, SessionKey, Timestamp,
+};
 
 fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
@@ -203,6 +206,53 @@ fn a_bounded_flush_drops_no_more_than_its_budget() {
 }
 
 /// Who drops what is ripe has few slots in hand, and leaves the others to inserts.
+/// Another thread is pinned until nearly all has been removed, so that hardly anything could be dropped before.
+#[test]
+fn a_flush_at_a_pace_has_dropped_all_when_it_returns() {
+    const SESSIONS: u64 = 5_000;
+    let _alone = alone();
+    for pace in [Pace::percent(50), Pace::percent(99), Pace::FULL] {
+        let (clock, hand) = Clock::manual(Timestamp::from_secs(1 << 33));
+        let live = Arc::new(AtomicU64::new(0));
+        let removed = AtomicU64::new(0);
+        let (nearly, told) = mpsc::channel();
+        let (unpinned, waits) = mpsc::sync_channel(0);
+        let waits = Mutex::new(waits);
+        let cache = SessionCache::builder()
+            .clock(clock)
+            .maximum(None)
+            .automatic_flush(None)
+            .on_remove(move |_, _: &Counted, _| {
+                if removed.fetch_add(1, Relaxed) == SESSIONS - 500 {
+                    nearly.send(()).unwrap();
+                    waits.lock().unwrap().recv().unwrap();
+                }
+            })
+            .build()
+            .unwrap();
+        for n in 0..SESSIONS {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            let key = SessionKey::new(Context::DEFAULT, SessionId::from(id));
+            cache.insert(key, Counted::new(n, &live)).unwrap();
+        }
+        hand.advance(Duration::from_secs(301));
+        let (pinned, ready) = mpsc::channel();
+        let other = thread::spawn(move || {
+            let guard = sessionwheel::pin();
+            pinned.send(()).unwrap();
+            told.recv().unwrap();
+            drop(guard);
+            unpinned.send(()).unwrap();
+        });
+        ready.recv().unwrap();
+        assert_eq!(cache.flush_at_pace(pace).removed as u64, SESSIONS);
+        assert_eq!(live.load(Relaxed), 0, "{pace:?}");
+        assert_eq!(cache.stats().garbage, 0);
+        other.join().unwrap();
+    }
+}
+
 #[test]
 fn inserts_find_slots_while_a_reclaim_is_in_a_slow_destructor() {
     const INSERTS: u64 = 1_000;

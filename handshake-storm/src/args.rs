@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
+use sessionwheel::Pace;
 
 /// Real TLS handshakes against a session cache that is filled and flushed meanwhile.
 ///
@@ -36,6 +37,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = counted(1, 1_000_000))]
     overlaps: usize,
 
+    /// What part of one processor a flush of sessionwheel's may take, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 100,
+          value_parser = clap::value_parser!(u8).range(1..=100))]
+    pace: u8,
+
     /// Client threads [default: one for each core, at least 4, at most 16]
     #[arg(long, value_name = "N", value_parser = counted(1, 256))]
     clients: Option<usize>,
@@ -46,7 +52,7 @@ pub(crate) struct Args {
 
     /// Serve other people's TLS clients on this address until Ctrl-C, for instance 127.0.0.1:4433
     #[arg(long, value_name = "ADDRESS:PORT",
-          conflicts_with_all = ["sessions", "resumptions", "full", "overlaps", "clients"])]
+          conflicts_with_all = ["sessions", "resumptions", "full", "overlaps", "pace", "clients"])]
     listen: Option<SocketAddr>,
 
     /// With --listen: lifetime of a session in seconds
@@ -58,7 +64,7 @@ pub(crate) struct Args {
     /// they have from the other
     #[cfg(feature = "redis")]
     #[arg(long, value_name = "ADDRESS",
-          conflicts_with_all = ["listen", "json", "sessions", "overlaps"])]
+          conflicts_with_all = ["listen", "json", "sessions", "overlaps", "pace"])]
     tier: Option<String>,
 
     /// To be one of these processes; the other words come on standard input
@@ -104,6 +110,7 @@ pub(crate) struct Plan {
     pub(crate) resumptions: usize,
     pub(crate) full: usize,
     pub(crate) overlaps: usize,
+    pub(crate) pace: Pace,
     pub(crate) clients: usize,
 }
 
@@ -145,6 +152,7 @@ impl Args {
             resumptions: self.resumptions,
             full: self.full,
             overlaps: self.overlaps,
+            pace: Pace::percent(self.pace),
             clients: clients.min(self.full),
         };
         #[cfg(feature = "redis")]
@@ -170,12 +178,13 @@ mod tests {
 
     #[test]
     fn bad_arguments_are_refused() {
-        let bad: [&[&str]; 11] = [
+        let bad: [&[&str]; 12] = [
             &["--stack", "none"],
             &["--stack", "rustls", "--listen", "127.0.0.1:0"],
             &["--sessions", "0"],
             &["--sessions", "99999999999"],
             &["--sessions", "many"],
+            &["--pace", "0"],
             &["--listen", "localhost"],
             &["--listen", "127.0.0.1:99999"],
             &["--timeout", "5"],

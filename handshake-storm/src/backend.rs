@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
-use sessionwheel::{Clock, ManualClock, SessionCache, Timestamp};
+use sessionwheel::{Clock, ManualClock, Pace, SessionCache, Timestamp};
 use sessionwheel_rustls::RustlsStore;
 
 use crate::args::Plan;
@@ -55,6 +55,7 @@ pub(crate) trait Expiry {
 pub(crate) struct Manual<V: Send + Sync + 'static> {
     pub(crate) cache: SessionCache<V>,
     hand: ManualClock,
+    pace: Pace,
 }
 
 impl<V: Send + Sync + 'static> Manual<V> {
@@ -69,7 +70,8 @@ impl<V: Send + Sync + 'static> Manual<V> {
             // All flushes are those that the storm makes and times.
             .automatic_flush(None)
             .build()?;
-        Ok(Self { cache, hand })
+        let pace = plan.pace;
+        Ok(Self { cache, hand, pace })
     }
 }
 
@@ -84,7 +86,7 @@ impl<V: Send + Sync + 'static> Expiry for Manual<V> {
     }
 
     fn flush(&self) -> usize {
-        self.cache.flush().removed
+        self.cache.flush_at_pace(self.pace).removed
     }
 }
 

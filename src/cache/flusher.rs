@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::{fmt, io, mem, process};
 
 use super::handle::{Inner, SessionCache};
+use super::pace::{Pace, Paced};
 use crate::Timestamp;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Weak, thread};
@@ -14,13 +15,10 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// It doesn't look more often than that: the next expiry may be told too early.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// Between two parts of so many looks it may be stopped.
-const PART: usize = 1 << 14;
-
 /// A thread that removes what has expired, from [`SessionCache::spawn_flusher`].
 ///
-/// It stops when this is dropped, which waits for it to end the part of a flush that it is in; and when the
-/// last handle of its cache is dropped.
+/// It stops when this is dropped, which waits for it to end the part of a flush that it is in, but not the flush; and
+/// when the last handle of its cache is dropped.
 pub struct Flusher {
     stop: Arc<AtomicU32>,
     thread: Option<thread::JoinHandle<()>>,
@@ -71,6 +69,25 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// [`automatic_flush(None)`]: super::SessionCacheBuilder::automatic_flush
     pub fn spawn_flusher(&self) -> io::Result<Flusher> {
+        self.spawn_flusher_at_pace(Pace::FULL)
+    }
+
+    /// Like [`spawn_flusher`](Self::spawn_flusher), with flushes like those of
+    /// [`flush_at_pace`](Self::flush_at_pace).
+    ///
+    /// # Errors
+    ///
+    /// As for `spawn_flusher`.
+    ///
+    /// ```
+    /// use sessionwheel::{Pace, SessionCache};
+    ///
+    /// let cache = SessionCache::<Vec<u8>>::builder().automatic_flush(None).build()?;
+    /// let flusher = cache.spawn_flusher_at_pace(Pace::percent(20))?;
+    /// assert!(flusher.is_running());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn_flusher_at_pace(&self, pace: Pace) -> io::Result<Flusher> {
         let stop = Arc::new(AtomicU32::new(0));
         let (cache, stopped) = (Arc::downgrade(&self.inner), stop.clone());
         let thread = thread::Builder::new()
@@ -78,7 +95,11 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
             .spawn(move || {
                 // Relaxed: unparking the thread makes the order, or the next look does.
                 let goes_on = || stopped.load(Ordering::Relaxed) == 0;
-                while let Some(pause) = flush(&cache, goes_on) {
+                let mut flush = None;
+                while goes_on() {
+                    let Some(pause) = work(&cache, pace, &mut flush) else {
+                        return;
+                    };
                     thread::park_timeout(pause);
                 }
             })?;
@@ -90,29 +111,26 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     }
 }
 
-/// Flushes if it is time; how long to sleep then, unless the thread has to end.
-fn flush<V: Send + Sync + 'static>(
+/// Begins a flush if it is time, or goes on with one; how long to sleep then, unless the cache is no more.
+fn work<V: Send + Sync + 'static>(
     cache: &Weak<Inner<V>>,
-    goes_on: impl Fn() -> bool,
+    pace: Pace,
+    flush: &mut Option<Paced>,
 ) -> Option<Duration> {
-    loop {
-        if !goes_on() {
-            return None;
-        }
-        let inner = cache.upgrade()?;
-        let now = inner.clock.now();
-        let cache = SessionCache { inner };
-        let due = cache.next_expiry().is_some_and(|at| at <= now);
-        let remaining = due && cache.flush_within(PART).remaining;
-        if remaining {
-            continue;
-        }
-        if due || cache.stats().garbage != 0 {
-            cache.reclaim();
-        }
-        let next = cache.next_expiry().unwrap_or(Timestamp::NEVER);
-        return Some(next.saturating_since(now).clamp(SHORTEST, LONGEST));
+    let cache = SessionCache {
+        inner: cache.upgrade()?,
+    };
+    let now = cache.now();
+    let due = || cache.next_expiry().is_some_and(|at| at <= now);
+    if flush.is_none() && (due() || cache.stats().garbage != 0) {
+        *flush = Some(Paced::new(&cache.inner, now, pace));
     }
+    if let Some(rest) = flush.as_mut().and_then(|f| f.stretch(&cache.inner)) {
+        return Some(rest);
+    }
+    *flush = None;
+    let next = cache.next_expiry().unwrap_or(Timestamp::NEVER);
+    Some(next.saturating_since(now).clamp(SHORTEST, LONGEST))
 }
 
 impl Flusher {
@@ -214,6 +232,29 @@ mod tests {
         drop(cache);
         until(|| Arc::strong_count(&value) == 1);
         until(|| !flusher.is_running());
+    }
+
+    #[test]
+    fn it_is_stopped_in_the_middle_of_a_flush() {
+        const SESSIONS: u64 = 50_000;
+        let (clock, hand) = Clock::manual(START);
+        let builder = SessionCache::builder().clock(clock).maximum(None);
+        let cache = builder.automatic_flush(None).build().unwrap();
+        for n in 0..SESSIONS {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            let key = SessionKey::new(Context::DEFAULT, SessionId::from(id));
+            cache.insert(key, ()).unwrap();
+        }
+        hand.advance(Duration::from_secs(301));
+        // At this pace all of it takes longer than the test will wait.
+        let flusher = cache.spawn_flusher_at_pace(Pace::percent(1)).unwrap();
+        until(|| cache.stats().expired != 0);
+        drop(flusher);
+        let left = cache.len();
+        println!("{left} of {SESSIONS} left");
+        assert!(0 < left && (left as u64) < SESSIONS);
+        assert_eq!(cache.flush().removed, left);
     }
 
     #[test]

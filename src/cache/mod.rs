@@ -37,7 +37,8 @@
 //! Every 255th insertion flushes, within a budget, and those that follow go
 //! on with it: [`SessionCacheBuilder::automatic_flush`]. Or a thread of its own
 //! does: [`SessionCache::spawn_flusher`]. Besides, anybody may
-//! [flush](SessionCache::flush) at any time.
+//! [flush](SessionCache::flush) at any time, or [slowly](SessionCache::flush_at_pace) where
+//! handshakes need all processors.
 //!
 //! # Handshakes
 //!
@@ -73,6 +74,8 @@ mod lineage;
 pub(crate) mod monotonic;
 mod observe;
 mod options;
+#[cfg(not(any(loom, shuttle)))]
+mod pace;
 pub(crate) mod purge;
 mod session;
 mod upkeep;
@@ -89,4 +92,6 @@ pub use flusher::Flusher;
 pub use handle::SessionCache;
 pub use id::{SessionId, SessionIdTooLong, SessionKey};
 pub use options::SessionOptions;
+#[cfg(not(any(loom, shuttle)))]
+pub use pace::Pace;
 pub use view::{SessionRef, Sessions};

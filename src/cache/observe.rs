@@ -5,18 +5,25 @@
 use crate::Swept;
 
 /// Runs a flush of the cache called `name`, and tells what it was like.
-#[cfg(not(any(feature = "metrics", feature = "tracing")))]
 #[inline]
-pub(super) fn observed(_name: &str, flush: impl FnOnce() -> Swept) -> Swept {
-    flush()
-}
-
-/// Runs a flush of the cache called `name`, and tells what it was like.
-#[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(super) fn observed(name: &str, flush: impl FnOnce() -> Swept) -> Swept {
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
     let begun = std::time::Instant::now();
     let swept = flush();
-    let took = begun.elapsed();
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    tell(name, begun.elapsed(), swept);
+    #[cfg(not(any(feature = "metrics", feature = "tracing")))]
+    let _ = name;
+    swept
+}
+
+/// Tells what a flush was like.
+#[cfg(not(any(feature = "metrics", feature = "tracing", loom, shuttle)))]
+pub(super) fn tell(_name: &str, _took: std::time::Duration, _swept: Swept) {}
+
+/// Tells what a flush was like.
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub(super) fn tell(name: &str, took: std::time::Duration, swept: Swept) {
     // Other people's code: a recorder that panics is not to be felt in a handshake.
     crate::contain::contain(|| {
         #[cfg(feature = "metrics")]
@@ -32,7 +39,6 @@ pub(super) fn observed(name: &str, flush: impl FnOnce() -> Swept) -> Swept {
             "flush"
         );
     });
-    swept
 }
 
 #[cfg(feature = "metrics")]

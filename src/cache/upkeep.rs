@@ -88,11 +88,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     pub fn flush_at(&self, at: Timestamp) -> Swept {
         let inner = &*self.inner;
         inner.tallies.count(Count::Flush);
-        observed(&inner.name, || {
-            let mut swept = inner.map.flush(at);
-            swept.removed += inner.remove_purged();
-            swept
-        })
+        observed(&inner.name, || inner.sweep(at))
     }
 
     /// Removes all sessions, expired or not, and says how many.
@@ -262,12 +258,22 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// First what has expired at `at`, then what was purged.
     pub(super) fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
         self.tallies.count(Count::Flush);
-        observed(&self.name, || {
-            let mut swept = self.map.flush_within(at, budget);
-            let left = budget.saturating_sub(swept.visited);
-            swept.add(self.remove_purged_within(left));
-            swept
-        })
+        observed(&self.name, || self.sweep_within(at, budget))
+    }
+
+    /// A flush that nobody counts.
+    pub(super) fn sweep(&self, at: Timestamp) -> Swept {
+        let mut swept = self.map.flush(at);
+        swept.removed += self.remove_purged();
+        swept
+    }
+
+    /// A part of one.
+    pub(super) fn sweep_within(&self, at: Timestamp, budget: usize) -> Swept {
+        let mut swept = self.map.flush_within(at, budget);
+        let left = budget.saturating_sub(swept.visited);
+        swept.add(self.remove_purged_within(left));
+        swept
     }
 }
 

@@ -22,6 +22,16 @@ use crate::wheel::{Look, Next};
 /// are pinned for the length of one operation, unless they hold a guard, or were descheduled.
 const TRIES: usize = if cfg!(loom) { 1 } else { 128 };
 
+/// What had been removed and not dropped at some time.
+pub(crate) struct Debris(Vec<Goal>);
+
+/// As many slots were retired in a lane of a shard, of all that ever were.
+struct Goal {
+    shard: usize,
+    origin: Origin,
+    retired: u64,
+}
+
 /// How much more a flush may do.
 struct Budget {
     /// How many slots it may look at.
@@ -167,31 +177,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     /// Drives the epoch and drops what is ripe until as much has been dropped as was waiting, or
     /// nothing moves. What others retire meanwhile is not waited for.
     pub(super) fn drop_garbage(&self, shards: &[usize], origin: Origin) {
-        let slab = |index: usize| &self.shards[index].slab;
-        let goals: Vec<u64> = shards.iter().map(|&i| slab(i).retired(origin)).collect();
-        let left = || -> u64 {
-            let goals = shards.iter().zip(&goals);
-            goals.map(|(&i, &goal)| slab(i).left_to(goal, origin)).sum()
-        };
-        let mut before = left();
+        let debris = self.debris_of(shards, &[origin]);
+        let mut before = self.left_of(&debris);
         // An outer guard of this thread's holds the epoch, or an outer call is at it already: no
         // use in trying often.
         let nested = reclaim::is_pinned() || Inside::anything();
         let most = if nested { 1 } else { TRIES };
         let mut tries = 0;
         while before != 0 && tries < most {
-            let mut guard = reclaim::pin();
-            for &index in shards {
-                self.shards[index].slab.seal(origin, &guard);
-            }
-            guard.flush();
-            guard.refresh();
-            guard.flush();
-            drop(guard);
-            for &index in shards {
-                self.shards[index].slab.recycle(origin, u64::MAX);
-            }
-            let now = left();
+            let now = self.drop_debris(&debris, u64::MAX);
             if now == before {
                 tries += 1;
                 yield_now();
@@ -200,6 +194,49 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             }
             before = now;
         }
+    }
+
+    /// What has been removed so far and not dropped.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(super) fn debris(&self, origins: &[Origin]) -> Debris {
+        let all: Vec<usize> = (0..self.shards.len()).collect();
+        self.debris_of(&all, origins)
+    }
+
+    fn debris_of(&self, shards: &[usize], origins: &[Origin]) -> Debris {
+        let goal = |shard: usize, origin| Goal {
+            shard,
+            origin,
+            retired: self.shards[shard].slab.retired(origin),
+        };
+        let of = |&origin| shards.iter().map(move |&shard| goal(shard, origin));
+        Debris(origins.iter().flat_map(of).collect())
+    }
+
+    fn left_of(&self, debris: &Debris) -> u64 {
+        let left = |goal: &Goal| {
+            let slab = &self.shards[goal.shard].slab;
+            slab.left_to(goal.retired, goal.origin)
+        };
+        debris.0.iter().map(left).sum()
+    }
+
+    /// Drives the epoch and drops what is ripe of it (or was removed later), `most` at the most. How much is
+    /// left.
+    pub(super) fn drop_debris(&self, debris: &Debris, most: u64) -> u64 {
+        let mut guard = reclaim::pin();
+        for goal in &debris.0 {
+            self.shards[goal.shard].slab.seal(goal.origin, &guard);
+        }
+        guard.flush();
+        guard.refresh();
+        guard.flush();
+        drop(guard);
+        let mut most = most;
+        for goal in &debris.0 {
+            most -= self.shards[goal.shard].slab.recycle(goal.origin, most);
+        }
+        self.left_of(debris)
     }
 
     pub(super) fn reclaim(&self) -> u64 {

@@ -21,6 +21,8 @@ mod stats;
 mod types;
 
 pub use builder::MapBuilder;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use flush::Debris;
 pub use hash::{DefaultHashBuilder, DefaultHasher};
 pub use iter::Iter;
 pub use purge::Cursor;
@@ -34,6 +36,8 @@ use equivalent::Equivalent;
 
 use self::core::Core;
 use crate::reclaim::{self, Guard};
+#[cfg(not(any(loom, shuttle)))]
+use crate::slab::Origin;
 use crate::sync::Padded;
 use crate::time::Timestamp;
 
@@ -281,6 +285,18 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// from the destructor of a thread-local: call it earlier.
     pub fn reclaim(&self) -> usize {
         self.core.reclaim() as usize
+    }
+
+    /// What has been removed so far and not been dropped, for [`drop_debris`](Self::drop_debris).
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) fn debris(&self) -> Debris {
+        self.core.debris(&[Origin::Single, Origin::Flushed])
+    }
+
+    /// Drops as much of it as has become ripe, `most` at the most, and says how much is left.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) fn drop_debris(&self, debris: &Debris, most: u64) -> u64 {
+        self.core.drop_debris(debris, most)
     }
 }
 

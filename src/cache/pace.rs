@@ -1,0 +1,356 @@
+//! Flushes that leave the processor to others.
+//!
+//! No handshake waits for a flush, but where all processors are busy it may wait for a processor that a
+//! flush has: the operating system lets a thread have it for some milliseconds before another one's turn
+//! comes. A flush that works for half a millisecond and rests for longer than that has used up no such
+//! turn, and gives it back at once.
+
+use std::time::{Duration, Instant};
+
+use super::endpoint::Count;
+use super::handle::{Inner, SessionCache};
+use super::observe;
+use crate::map::Debris;
+use crate::sync::thread;
+use crate::{Swept, Timestamp, reclaim};
+
+/// So long a flush works before it rests. Less than the turn of a thread, so that nobody waits for the end of one; and
+/// enough that most of the time is not spent on going to sleep and on what is no longer in the processor's caches.
+const STRETCH: Duration = Duration::from_micros(500);
+
+/// And rests for at least this long: operating systems don't wake a thread much more exactly.
+const SHORTEST_REST: Duration = Duration::from_micros(100);
+
+/// After so many looks, or destructors, it asks how long it has been working.
+const LOOKS: usize = 32;
+
+/// Where it never rests: so that it can be stopped.
+const PART: usize = 1 << 14;
+
+/// So often in a row it tries to drop what was removed without getting anywhere.
+const TRIES: u32 = 128;
+
+/// What part of one processor a flush takes: see [`SessionCache::flush_at_pace`].
+///
+/// ```
+/// use sessionwheel::Pace;
+///
+/// assert_eq!(Pace::percent(100), Pace::FULL);
+/// assert!(Pace::percent(20) < Pace::FULL);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Pace {
+    percent: u8,
+}
+
+impl Pace {
+    /// All of it: the flush never rests.
+    pub const FULL: Self = Self { percent: 100 };
+
+    /// So many hundredths of it, from 1 to 100; what is outside stands for the nearest of these.
+    #[must_use]
+    pub const fn percent(percent: u8) -> Self {
+        Self {
+            percent: match percent {
+                0 => 1,
+                101.. => 100,
+                within => within,
+            },
+        }
+    }
+
+    /// How much is done between two looks at the clock.
+    fn part(self) -> usize {
+        if self == Self::FULL { PART } else { LOOKS }
+    }
+
+    /// How long to rest after having worked so long.
+    fn rest(self, worked: Duration) -> Duration {
+        if self == Self::FULL {
+            return Duration::ZERO;
+        }
+        let percent = u32::from(self.percent);
+        (worked * (100 - percent) / percent).max(SHORTEST_REST)
+    }
+}
+
+impl Default for Pace {
+    /// [`Pace::FULL`].
+    fn default() -> Self {
+        Self::FULL
+    }
+}
+
+impl<V: Send + Sync + 'static> SessionCache<V> {
+    /// Like [`flush`](Self::flush), but slowly: this thread works for about half a millisecond at a time, and sleeps in between
+    /// for so long that it takes the given part of one processor.
+    ///
+    /// For machines on which all processors are busy with handshakes, and a cache whose flushes take more
+    /// than some milliseconds. (At 20 percent a flush takes about five times as long; sessions that have expired
+    /// are not resumed meanwhile, whether they have been removed or not.)
+    ///
+    /// What it promises is what `flush` promises, at the time at which it is called: what expires later stays. A
+    /// [listener](super::SessionCacheBuilder::on_remove) or a destructor that takes long is not interrupted, but rested for
+    /// all the longer. If other bounded flushes keep it from coming to an end, it does what is left at once. Values that are
+    /// waiting for other reasons than a flush are destroyed as well.
+    ///
+    /// It doesn't use a pool of threads. Don't call it with a [`Guard`](crate::Guard) in hand: that would hold
+    /// back the destruction of everything for all that time.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, Pace, SessionCache, SessionId, SessionKey, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).build()?;
+    /// for n in 0..100 {
+    ///     let key = SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    ///     cache.insert(key, n).unwrap();
+    /// }
+    ///
+    /// hand.advance(Duration::from_secs(301));
+    /// assert_eq!(cache.flush_at_pace(Pace::percent(20)).removed, 100);
+    /// assert!(cache.is_empty());
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
+    pub fn flush_at_pace(&self, pace: Pace) -> Swept {
+        if pace == Pace::FULL {
+            return self.flush();
+        }
+        let mut flush = Paced::new(&self.inner, self.now(), pace);
+        while let Some(rest) = flush.stretch(&self.inner) {
+            thread::sleep(rest);
+        }
+        flush.swept
+    }
+}
+
+/// A flush that is under way.
+pub(super) struct Paced {
+    pace: Pace,
+    at: Timestamp,
+    begun: Instant,
+    swept: Swept,
+    /// After so many looks the rest is removed at once.
+    most: usize,
+    /// When all is removed.
+    dropping: Option<Dropping>,
+}
+
+/// What has been removed, and has to be dropped.
+struct Dropping {
+    debris: Debris,
+    left: u64,
+    /// How often in a row nothing was dropped.
+    idle: u32,
+}
+
+impl Paced {
+    /// Of all that has expired at `at`.
+    pub(super) fn new<V: Send + Sync + 'static>(
+        inner: &Inner<V>,
+        at: Timestamp,
+        pace: Pace,
+    ) -> Self {
+        inner.tallies.count(Count::Flush);
+        Self {
+            pace,
+            at,
+            begun: Instant::now(),
+            swept: Swept::default(),
+            most: inner.map.len().saturating_mul(8).saturating_add(PART),
+            dropping: None,
+        }
+    }
+
+    /// Works for a while; how long to rest then, unless all is done.
+    pub(super) fn stretch<V: Send + Sync + 'static>(
+        &mut self,
+        inner: &Inner<V>,
+    ) -> Option<Duration> {
+        let begun = Instant::now();
+        loop {
+            let goes_on = match &mut self.dropping {
+                None => self.remove(inner),
+                Some(dropping) => dropping.part(inner, self.pace.part()),
+            };
+            if !goes_on {
+                observe::tell(&inner.name, self.begun.elapsed(), self.swept);
+                return None;
+            }
+            let worked = begun.elapsed();
+            if self.dropping.as_ref().is_some_and(|d| d.idle != 0) {
+                // For other threads, which are pinned.
+                return Some(SHORTEST_REST);
+            }
+            if worked >= STRETCH {
+                return Some(self.pace.rest(worked));
+            }
+        }
+    }
+
+    /// Removes a part of what has expired. Whether there is more to be done.
+    fn remove<V: Send + Sync + 'static>(&mut self, inner: &Inner<V>) -> bool {
+        let swept = if self.swept.visited < self.most {
+            inner.sweep_within(self.at, self.pace.part())
+        } else {
+            inner.sweep(self.at)
+        };
+        self.swept.removed += swept.removed;
+        self.swept.visited += swept.visited;
+        if swept.remaining {
+            return true;
+        }
+        self.dropping = Some(Dropping {
+            debris: inner.map.debris(),
+            left: u64::MAX,
+            idle: 0,
+        });
+        true
+    }
+}
+
+impl Dropping {
+    /// Drops a part of it. Whether there is more, and a hope for it.
+    fn part<V: Send + Sync + 'static>(&mut self, inner: &Inner<V>, most: usize) -> bool {
+        // A guard of this thread's own holds the epoch.
+        let tries = if reclaim::is_pinned() { 1 } else { TRIES };
+        let left = inner.map.drop_debris(&self.debris, most as u64);
+        self.idle = if left < self.left { 0 } else { self.idle + 1 };
+        self.left = left;
+        left != 0 && self.idle < tries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{Clock, Context, SessionId, SessionKey};
+    use crate::sync::Arc;
+    use crate::sync::atomic::{AtomicU64, Ordering};
+
+    fn key(n: u64) -> SessionKey {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&n.to_le_bytes());
+        SessionKey::new(Context::DEFAULT, SessionId::from(id))
+    }
+
+    struct Dropped(Arc<AtomicU64>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    const SESSIONS: u64 = if cfg!(miri) { 200 } else { 20_000 };
+
+    /// A cache in which all sessions but one have expired, and how many have been dropped.
+    fn expired() -> (SessionCache<Dropped>, Arc<AtomicU64>) {
+        let (clock, hand) = Clock::manual(Timestamp::from_secs(1 << 33));
+        let builder = SessionCache::builder().clock(clock).maximum(None);
+        let cache = builder.automatic_flush(None).build().unwrap();
+        let dropped = Arc::new(AtomicU64::new(0));
+        for n in 0..SESSIONS {
+            cache.insert(key(n), Dropped(dropped.clone())).unwrap();
+        }
+        hand.advance(Duration::from_secs(301));
+        cache
+            .insert(key(SESSIONS), Dropped(dropped.clone()))
+            .unwrap();
+        (cache, dropped)
+    }
+
+    #[test]
+    fn rests_are_long_enough() {
+        let worked = Duration::from_micros(200);
+        for (percent, rest) in [
+            (1, 19_800),
+            (20, 800),
+            (50, 200),
+            (80, 100),
+            (99, 100),
+            (100, 0),
+        ] {
+            let rest = Duration::from_micros(rest);
+            assert_eq!(Pace::percent(percent).rest(worked), rest, "{percent}");
+        }
+        assert_eq!(Pace::percent(0), Pace::percent(1));
+        assert_eq!(Pace::percent(255), Pace::FULL);
+        assert_eq!(Pace::default(), Pace::FULL);
+    }
+
+    #[test]
+    fn all_is_removed_and_dropped_when_it_returns() {
+        for pace in [Pace::percent(50), Pace::percent(99), Pace::FULL] {
+            let (cache, dropped) = expired();
+            let swept = cache.flush_at_pace(pace);
+            assert_eq!((swept.removed as u64, swept.remaining), (SESSIONS, false));
+            assert!(swept.visited as u64 >= SESSIONS);
+            assert!(cache.contains(&key(SESSIONS)));
+            assert_eq!(cache.counters().flushes, 1);
+            // Other tests may be pinned for longer than it tries.
+            let left = cache.stats().garbage;
+            assert_eq!(dropped.load(Ordering::Relaxed) + left, SESSIONS);
+        }
+    }
+
+    #[test]
+    fn it_works_in_short_stretches() {
+        let (cache, _dropped) = expired();
+        let mut flush = Paced::new(&cache.inner, cache.now(), Pace::percent(20));
+        let (mut stretches, mut most, mut before) = (0u64, 0, cache.stats().visited);
+        let begun = Instant::now();
+        let mut rested = Duration::ZERO;
+        while let Some(rest) = flush.stretch(&cache.inner) {
+            stretches += 1;
+            rested += rest;
+            let visited = cache.stats().visited;
+            most = most.max(visited - before);
+            before = visited;
+        }
+        let worked = begun.elapsed();
+        println!(
+            "{stretches} stretches, {most} looks in the longest, worked {worked:?}, to rest {rested:?}"
+        );
+        assert!(stretches > 1 && most < SESSIONS);
+        assert!(rested >= worked.saturating_sub(STRETCH) * 3);
+    }
+
+    #[test]
+    fn what_expires_meanwhile_stays() {
+        let (clock, hand) = Clock::manual(Timestamp::from_secs(1 << 33));
+        let cache = SessionCache::builder().clock(clock).build().unwrap();
+        cache.insert(key(1), 1).unwrap();
+        hand.advance(Duration::from_secs(1));
+        cache.insert(key(2), 2).unwrap();
+        hand.advance(Duration::from_secs(300));
+        let mut flush = Paced::new(&cache.inner, cache.now(), Pace::percent(20));
+        hand.advance(Duration::from_secs(1));
+        while flush.stretch(&cache.inner).is_some() {}
+        assert_eq!((flush.swept.removed, cache.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_was_purged_goes_as_well() {
+        let cache = SessionCache::builder().build().unwrap();
+        for n in 0..100 {
+            cache.insert(key(n), ()).unwrap();
+        }
+        cache.purge(Context::DEFAULT);
+        assert_eq!(cache.flush_at_pace(Pace::percent(50)).removed, 100);
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn a_guard_in_hand_keeps_it_from_dropping_and_not_from_returning() {
+        let (cache, dropped) = expired();
+        let guard = cache.pin();
+        assert_eq!(
+            cache.flush_at_pace(Pace::percent(99)).removed as u64,
+            SESSIONS
+        );
+        assert_eq!(dropped.load(Ordering::Relaxed), 0);
+        drop(guard);
+    }
+}
