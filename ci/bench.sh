@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Do the benches run, does growth take small steps, and does memory stay where it is?
-#   CI_PAIRS  insert/take pairs of the churn bench (none; ci/full: 50,000,000); if any, growth too
+#   CI_PAIRS  insert/take pairs of the churn bench (none; ci/full: 50,000,000); if any, all benches and growth too
 source "$(dirname "$0")/lib.sh"
 
 export PAIRS=${CI_PAIRS:-0}
 
-# Each bench once, and nothing measured; with OpenSSL's own cache among the peers where it can be had.
+# Each bench once, and nothing measured; with OpenSSL's own cache among the peers where it can be had. Those of the short
+# form come to all peers and all rows.
 benches() {
-    local with=()
+    local with=() which=(--bench ratios --bench flush --bench session)
     if has pkg-config && pkg-config --exists openssl; then
-        with=(--features openssl --lib)
+        with=(--features openssl)
     fi
-    cargo test --package sessionwheel-bench "${with[@]}" --benches
+    [[ $PAIRS == 0 ]] || which=(--lib --benches)
+    cargo test --package sessionwheel-bench "${with[@]}" "${which[@]}"
     if [[ ${#with[@]} == 0 ]]; then
         echo "ci: SKIPPED: OpenSSL among the peers; there is no pkg-config or no libssl-dev"
     else

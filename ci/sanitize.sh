@@ -2,7 +2,7 @@
 # Address, leak and thread sanitizer, and Miri. On nightly.
 #   CI_SANITIZED_SEQUENCES  sequences of the property test (500)
 #   CI_SANITIZED            some of the tests for the first two; all (ci/full)
-#   CI_MIRI_SEEDS           how many of Miri's schedules (4; ci/full 256)
+#   CI_MIRI_SEEDS           how many of Miri's schedules (4; ci/full 256); if it is more, more unit tests too
 source "$(dirname "$0")/lib.sh"
 
 export SESSIONWHEEL_SEQUENCES=${CI_SANITIZED_SEQUENCES:-500} SANITIZED=${CI_SANITIZED:-some}
@@ -10,7 +10,7 @@ export MIRI_SEEDS=${CI_MIRI_SEEDS:-4}
 
 # The tests of the root package; at length all of them. The one brings the other along.
 address_and_leaks() {
-    local tests=(--test model --test stress --test destructors --test guards --test panics --test fork)
+    local tests=(--test model --test destructors --test panics --test fork)
     [[ $SANITIZED != all ]] || tests=(--tests)
     sanitizing address
     export CARGO_TARGET_DIR=$TARGET/address ASAN_OPTIONS=detect_leaks=1
@@ -26,11 +26,8 @@ threads() {
 }
 
 # Those unit tests that end in seconds.
-MIRI_TESTS=(
-    segments:: slab:: time:: inside:: tournament:: wheel::list::
-    wheel::pass:: wheel::stamped:: wheel::ticks::
-    map::permits:: cache::id:: cache::context:: cache::options::
-)
+MIRI_TESTS=(segments:: slab:: inside:: tournament:: wheel::list:: wheel::stamped:: map::permits::)
+((MIRI_SEEDS == 4)) || MIRI_TESTS+=(time:: wheel::pass:: wheel::ticks:: cache::id:: cache::context:: cache::options::)
 export MIRI_WORDS="${MIRI_TESTS[*]}"
 
 interpreted() {

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The whole map under schedules that shuttle draws.
-#   CI_SCHEDULES  schedules (10,000), half of them random, half PCT
+#   CI_SCHEDULES  schedules (5,000), half of them random, half PCT
 source "$(dirname "$0")/lib.sh"
 
-export SCHEDULES=${CI_SCHEDULES:-10000}
+export SCHEDULES=${CI_SCHEDULES:-5000}
 
 schedules() {
     export RUSTFLAGS="--cfg shuttle --cfg sessionwheel_tiny" CARGO_TARGET_DIR=$TARGET/shuttle
