@@ -68,14 +68,14 @@ fn map() -> Map {
 }
 
 /// Without a cap that its clock could come to.
-fn cache() -> Cache {
-    let builder = SessionCache::builder().maximum(None);
+fn cache(clock: Clock) -> Cache {
+    let builder = SessionCache::builder().clock(clock).maximum(None);
     let builder = builder.timeout(Duration::from_secs(86_400));
     builder.build().expect("no bad settings")
 }
 
-fn filled(keys: &[SessionKey]) -> (Cache, Map) {
-    let (cache, map) = (cache(), map());
+fn filled(keys: &[SessionKey], clock: Clock) -> (Cache, Map) {
+    let (cache, map) = (cache(clock), map());
     for key in keys {
         cache.insert(*key, payload()).expect("there is room");
         map.insert(*key, payload(), LATE, NOW)
@@ -94,14 +94,19 @@ fn each(keys: &[SessionKey], operations: usize, mut f: impl FnMut(&SessionKey)) 
     start.elapsed().as_nanos() as f64 / (rounds * keys.len()) as f64
 }
 
-/// Hits read in place, under a guard that is held.
-fn in_place(n: usize, operations: usize, most: Most) -> Line {
+/// Hits read in place, under a guard that is held; with a clock that stands still, to see what reading the
+/// system's costs.
+fn in_place(n: usize, operations: usize, standing: bool, most: Most) -> Line {
     let keys = keys(1, n);
-    let (cache, map) = filled(&keys);
+    let (clock, how) = match standing {
+        true => (Clock::manual(NOW).0, "no clock"),
+        false => (Clock::monotonic(), "in place"),
+    };
+    let (cache, map) = filled(&keys, clock);
     let order = shuffled(&keys);
     let same = order.clone();
     Line {
-        name: format!("hit in place, {n}"),
+        name: format!("hit {how}, {n}"),
         ours: Box::new(move || {
             let guard = cache.pin();
             each(&order, operations, |key| {
@@ -121,7 +126,7 @@ fn in_place(n: usize, operations: usize, most: Most) -> Line {
 /// Self-contained hits that clone the payload out: the cache's own, or its endpoint's.
 fn cloned(n: usize, operations: usize, endpoint: bool, most: Most) -> Line {
     let keys = keys(1, n);
-    let (cache, map) = filled(&keys);
+    let (cache, map) = filled(&keys, Clock::monotonic());
     let order = shuffled(&keys);
     let same = order.clone();
     let how = if endpoint { "resumed" } else { "cloned" };
@@ -178,7 +183,7 @@ fn life(
 
 /// Inserts of new keys into one with `n` sessions, and the same number of takes.
 fn turnover(n: usize, operations: usize, half: Half, endpoint: bool, most: Most) -> Line {
-    let (cache, map) = filled(&keys(1, n));
+    let (cache, map) = filled(&keys(1, n), Clock::monotonic());
     let fresh = keys(2, operations);
     let same = fresh.clone();
     let what = match (half, endpoint) {
@@ -260,8 +265,10 @@ fn main() -> ExitCode {
     let work = |operations: usize| operations / divisor;
     let [few, many] = [n(20_000), n(1_000_000)];
     let all: Vec<Box<dyn Fn() -> Line>> = vec![
-        Box::new(move || in_place(few, work(8_000_000), Most::Nanoseconds(12.0))),
-        Box::new(move || in_place(many, work(4_000_000), Most::Ratio(1.15))),
+        Box::new(move || in_place(few, work(8_000_000), false, Most::Nanoseconds(12.0))),
+        Box::new(move || in_place(many, work(4_000_000), false, Most::Ratio(1.15))),
+        Box::new(move || in_place(few, work(8_000_000), true, Most::Anything)),
+        Box::new(move || in_place(many, work(4_000_000), true, Most::Anything)),
         Box::new(move || cloned(few, work(8_000_000), false, Most::Nanoseconds(12.0))),
         Box::new(move || cloned(many, work(4_000_000), false, Most::Ratio(1.15))),
         Box::new(move || cloned(few, work(8_000_000), true, Most::Anything)),
@@ -307,7 +314,9 @@ fn main() -> ExitCode {
             if ok { "" } else { ": not met" },
         );
     }
-    let budget = cache().automatic_flush().expect("by default") as u64;
+    let budget = cache(Clock::monotonic())
+        .automatic_flush()
+        .expect("by default") as u64;
     let (worst, parts) = worst_part(n(200_000));
     println!(
         "an insertion looks at {worst} sessions at the most (bar {budget}); {parts} took part in a flush"
