@@ -5,8 +5,8 @@ source "$(dirname "$0")/lib.sh"
 
 export PAIRS=${CI_PAIRS:-0}
 
-# Each bench once, and nothing measured; with OpenSSL's own cache among the peers where it can be had. Those of the short
-# form come to all peers and all rows.
+# Each bench once, and nothing measured; with OpenSSL's own cache among the peers where it can be had. The short form has
+# three of them.
 benches() {
     local with=() which=(--bench ratios --bench flush --bench session)
     if has pkg-config && pkg-config --exists openssl; then

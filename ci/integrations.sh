@@ -15,8 +15,8 @@ integrations() {
     cargo test --package sessionwheel-rustls --test strangers -- --ignored --nocapture
 }
 
-# `cargo test --workspace` has built all of it, and run it as far as there are programs here. aioquic comes from Python's
-# package index, into a directory of its own.
+# All is built by `cargo test --workspace`, which has run it as well, and shown nothing of what was seen. aioquic comes from
+# Python's package index, into a directory of its own.
 strangers() {
     local python=$TARGET/aioquic show='import aioquic; print("ci: aioquic", aioquic.__version__)'
     "$python/bin/python3" -c "$show" || {
@@ -24,8 +24,8 @@ strangers() {
         "$python/bin/pip" install --quiet aioquic
         "$python/bin/python3" -c "$show"
     } || echo "ci: SKIPPED: aioquic cannot be had"
-    PATH=$python/bin:$PATH cargo test --package sessionwheel-quinn --test strangers -- --nocapture
-    [[ $PROVIDERS == ring ]] || cargo test --package sessionwheel-rustls --package handshake-storm --test strangers -- --nocapture
+    PATH=$python/bin:$PATH \
+        cargo test --workspace --exclude sessionwheel-openssl --test strangers -- --nocapture
 }
 
 replays() {
@@ -60,7 +60,7 @@ redis() {
 export -f integrations strangers replays aws_lc_rs openssl_integration redis
 
 SUMMARY+='|^replays |^visit |^handshakes by |^[A-Za-z_0-9.-]+, TLSv1|^neither, one|^[0-9]+ children'
-stage "integrations: quinn and aioquic" strangers
+stage "integrations: rustls and six programs, quinn and aioquic" strangers
 stage "integrations: quinn, early data replayed" replays
 if [[ $PROVIDERS != ring ]]; then
     stage "integrations: rustls, release builds" integrations

@@ -205,7 +205,6 @@ fn a_bounded_flush_drops_no_more_than_its_budget() {
     assert_eq!(most, BUDGET as u64);
 }
 
-/// Who drops what is ripe has few slots in hand, and leaves the others to inserts.
 /// Another thread is pinned until nearly all has been removed, so that hardly anything could be dropped before.
 #[test]
 fn a_flush_at_a_pace_has_dropped_all_when_it_returns() {
@@ -253,6 +252,7 @@ fn a_flush_at_a_pace_has_dropped_all_when_it_returns() {
     }
 }
 
+/// Who drops what is ripe has few slots in hand, and leaves the others to inserts.
 #[test]
 fn inserts_find_slots_while_a_reclaim_is_in_a_slow_destructor() {
     const INSERTS: u64 = 1_000;
