@@ -12,6 +12,7 @@
 mod draw;
 mod measure;
 mod page;
+mod panels;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,9 +20,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
-use draw::{Picture, Series};
+use draw::{Series, Words};
 use measure::Sizes;
-use plotters::chart::SeriesLabelPosition;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -65,80 +65,120 @@ fn from_root(path: &Path) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-fn pictures(sizes: Sizes, wanted: impl Fn(Part) -> bool) -> Vec<Picture> {
-    let mut pictures = Vec::new();
-    if wanted(Part::Timeline) {
-        pictures.push(Picture {
-            file: "timeline.svg",
-            title: format!(
-                "Waiting beside a flush of half of {} sessions",
-                draw::thousands(sizes.flushed() as f64)
-            ),
-            x: "ms since the flush began",
-            y: "longest operation in each 0.25 ms, µs",
-            logarithmic: false,
-            legend: SeriesLabelPosition::UpperRight,
-            series: measure::timelines(sizes),
-        });
-    }
-    if wanted(Part::Lookup) {
-        pictures.push(Picture {
-            file: "lookup.svg",
-            title: "What a hit costs (one call, state cloned out)".into(),
-            x: "sessions in the cache",
-            y: "ns per lookup",
-            logarithmic: true,
-            legend: SeriesLabelPosition::UpperLeft,
-            series: measure::lookups(sizes),
-        });
-    }
-    if wanted(Part::Flush) {
-        pictures.push(Picture {
-            file: "flush.svg",
-            title: format!(
-                "What a flush takes, of {} sessions",
-                draw::thousands(sizes.flushed() as f64)
-            ),
-            x: "per cent of them that have expired",
-            y: "ms until the last destructor has run",
-            logarithmic: true,
-            legend: SeriesLabelPosition::LowerRight,
-            series: measure::flushes(sizes),
-        });
-    }
-    if wanted(Part::Insert) {
-        pictures.push(Picture {
-            file: "insert.svg",
-            title: "What one more session costs".into(),
-            x: "sessions in the cache",
-            y: "ns per insert",
-            logarithmic: true,
-            legend: SeriesLabelPosition::UpperLeft,
-            series: measure::inserts(sizes),
-        });
-    }
-    pictures
+/// A picture, and how many points there are in it.
+struct Picture {
+    file: &'static str,
+    points: usize,
+    svg: String,
 }
+
+impl Picture {
+    fn of_lines(
+        file: &'static str,
+        words: &Words,
+        x_label: impl Fn(f64) -> String,
+        series: &[Series],
+    ) -> Result<Self> {
+        Ok(Self {
+            file,
+            points: series.iter().map(Series::len).sum(),
+            svg: draw::lines(words, x_label, series).context(file)?,
+        })
+    }
+}
+
+fn timeline(sizes: Sizes) -> Result<Picture> {
+    let words = Words {
+        title: format!(
+            "How long lookups and inserts wait while another thread flushes half of {} sessions",
+            draw::thousands(sizes.flushed() as f64)
+        ),
+        below: &[
+            "TLS session caches, and maps used as such. One thread looks up sessions that stay and inserts new ones; from 0 on another one",
+            "removes those that have expired (grey: until it is done). Each dot is the slowest operation of a quarter of a millisecond, where",
+            "it began; what took longer than a millisecond is a bar as long as it took. Lower is better. Two processors, one run each.",
+        ],
+        x: "ms since the flush began",
+    };
+    let panels = measure::timelines(sizes);
+    Ok(Picture {
+        file: "timeline.svg",
+        points: panels.iter().map(|panel| panel.series.len()).sum(),
+        svg: panels::panels(&words, &panels)?,
+    })
+}
+
+fn lookup(sizes: Sizes) -> Result<Picture> {
+    let words = Words {
+        title: "Time to find a session, by the number of sessions in the cache".into(),
+        below: &[
+            "A hit on a random id, on one thread; the state that is found is a reference-counted pointer, which is cloned and dropped again.",
+            "The best of three runs of a million lookups. Lower is better. OpenSSL is not measured above 1 M sessions, for want of memory.",
+        ],
+        x: "sessions in the cache",
+    };
+    Picture::of_lines(
+        "lookup.svg",
+        &words,
+        draw::thousands,
+        &measure::lookups(sizes),
+    )
+}
+
+fn flush(sizes: Sizes) -> Result<Picture> {
+    let words = Words {
+        title: format!(
+            "Time to remove the expired of {} sessions, by how many have expired",
+            draw::thousands(sizes.flushed() as f64)
+        ),
+        below: &[
+            "Until the last one of them is freed, on one thread, with nobody else there. The best of three runs. Lower is better.",
+            "Most have to look at all sessions, however few have expired; OpenSSL and sessionwheel don't. moka can't be flushed on request.",
+        ],
+        x: "share of the sessions that has expired",
+    };
+    let percent = |share: f64| format!("{share} %");
+    Picture::of_lines("flush.svg", &words, percent, &measure::flushes(sizes))
+}
+
+fn insert(sizes: Sizes) -> Result<Picture> {
+    let words = Words {
+        title: "Time to insert one more session, by the number of sessions in the cache".into(),
+        below: &[
+            "On one thread, nothing expires or is evicted. Lifetimes are equal, or random up to two hours: OpenSSL keeps a list sorted by expiry,",
+            "and walks it. dashmap and papaya keep no order of expiry. The best of three runs of up to 2,000 inserts. Lower is better.",
+        ],
+        x: "sessions in the cache",
+    };
+    Picture::of_lines(
+        "insert.svg",
+        &words,
+        draw::thousands,
+        &measure::inserts(sizes),
+    )
+}
+
+type Draw = fn(Sizes) -> Result<Picture>;
+
+const PICTURES: [(Part, Draw); 4] = [
+    (Part::Timeline, timeline),
+    (Part::Lookup, lookup),
+    (Part::Flush, flush),
+    (Part::Insert, insert),
+];
 
 fn run() -> Result<()> {
     let arguments = Arguments::parse();
     // Without `--bench` it is a test target of `cargo test --benches`.
     let sizes = Sizes::new(arguments.bench);
-    let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
-    let drawn = pictures(sizes, wanted);
+    let wanted = |part| arguments.only.is_empty() || arguments.only.contains(part);
     let folder = from_root(&arguments.plots);
-    for picture in &drawn {
-        let points: usize = picture.series.iter().map(Series::len).sum();
-        let svg = picture.svg().context(picture.file)?;
-        println!(
-            "{}: {} series, {points} points, {} bytes",
-            picture.file,
-            picture.series.len(),
-            svg.len()
-        );
+    for (_, draw) in PICTURES.iter().filter(|(part, _)| wanted(part)) {
+        let Picture { file, points, svg } = draw(sizes)?;
+        println!("{file}: {points} points, {} bytes", svg.len());
         if arguments.bench {
             std::fs::create_dir_all(&folder)?;
-            std::fs::write(folder.join(picture.file), svg)?;
+            std::fs::write(folder.join(file), svg)?;
         }
     }
     let tables = [

@@ -13,6 +13,7 @@ use sessionwheel_bench::peers::{
 use sessionwheel_bench::{BETWEEN, Ids, LATE, NOW, SOON, filled, payload, shuffled};
 
 use crate::draw::Series;
+use crate::panels::Panel;
 
 type Our = DefaultHashBuilder;
 
@@ -138,7 +139,7 @@ fn flush<P: Peer>(sizes: Sizes) -> Series {
             peer.settle();
             let time = start.elapsed();
             assert_eq!(removed, due, "{}", P::name());
-            time.as_secs_f64() * 1e3
+            time.as_nanos() as f64
         });
         points.push((percent, time));
     }
@@ -203,21 +204,23 @@ fn insert<P: Peer>(sizes: Sizes, (kind, lifetime): (&str, fn(&mut Ids) -> Second
     Series::new(format!("{}, {kind}", short_name::<P>()), points)
 }
 
-pub(crate) fn timelines(sizes: Sizes) -> Vec<Series> {
+pub(crate) fn timelines(sizes: Sizes) -> Vec<Panel> {
     let population = Population::new(sizes.flushed(), 50);
     each!(line(&population);
         Ours, Dash<Our>, Papaya<Our>, SccMap<Our>, QuickCache<Our>, RwLocked<Our>)
 }
 
-fn line<P: Peer>(population: &Population) -> Series {
+fn line<P: Peer>(population: &Population) -> Panel {
     eprintln!("timeline: {}", P::name());
     let seen = timeline::<P>(population, Duration::from_millis(20));
     let points = seen
         .samples
         .iter()
         // Less the time in which there was no core for the thread: that is the machine's.
-        .map(|sample| (sample.at, (sample.took - sample.off).max(0.1)))
+        .map(|sample| (sample.at, (sample.took - sample.off).max(0.1) * 1e3))
         .collect();
-    let name = format!("{} (flush {:.0} ms)", short_name::<P>(), seen.flush);
-    Series::new(name, points)
+    Panel {
+        series: Series::new(short_name::<P>(), points),
+        flush: seen.flush,
+    }
 }
