@@ -126,6 +126,21 @@ fn fetch_against_take() {
     });
 }
 
+/// At stake: a session that was purged comes back by a fetch that was under way, or is fetched again.
+#[test]
+fn fetch_against_purge() {
+    check("fetch_against_purge", 3, || {
+        let outside = Outside::new(TierSession::new(key(1), 7, ticks(2)));
+        let cache = builder(0).0.external(outside).build().unwrap();
+        let other = beside(&cache, |cache| cache.server().resume(&key(1)).hit());
+        cache.purge(Context::DEFAULT);
+        assert!(!cache.contains(&key(1)), "purged, and found");
+        other.join().unwrap();
+        assert!(!cache.contains(&key(1)), "purged, and found later");
+        assert!(cache.server().resume(&key(1)).hit().is_none());
+    });
+}
+
 /// At stake: single use. Two clients at the host that has the ticket inside, and one at a host that finds it
 /// outside.
 #[test]

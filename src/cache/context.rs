@@ -9,7 +9,9 @@
 //! Each context has a *generation*, and each session carries the one that its
 //! context had when it was inserted. A session of an older generation is
 //! invisible to lookups, so that raising one number is enough to invalidate
-//! all sessions of a context.
+//! all sessions of a context. Beside it stands the time at which it was raised
+//! last, for the sessions that come from outside: generations are this host's,
+//! and say nothing of theirs.
 //!
 //! # Ground rules
 //!
@@ -18,13 +20,16 @@
 //! - Reading a generation never waits. It is one load as long as no context's was
 //!   ever raised, three after that. A context whose generation was never raised
 //!   may have no cell at all; its generation is 0.
+//! - A generation and the time of its purge are one word: who sees the one sees
+//!   the other.
 //! - Cells live in segments that double in size and never move once installed.
 
 use std::error::Error;
 use std::fmt;
 
+use crate::Timestamp;
 use crate::segments::Segments;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A set of sessions that may be resumed by the same configuration.
 ///
@@ -97,15 +102,51 @@ pub(super) const LAST_GENERATION: u32 = (1 << 24) - 1;
 /// Enough segments for all contexts: 2^25 − 64 cells.
 const SEGMENTS: usize = 25;
 
+/// A context's generation, and above it when it was raised last, in units of 2^24 ns (17 ms). All zero: never.
+#[derive(Clone, Copy)]
+struct Purge(u64);
+
+impl Purge {
+    /// Of the generation; what is left holds every unit of a timestamp.
+    const BITS: u32 = 24;
+    const LAST_UNIT: u64 = u64::MAX >> Self::BITS;
+
+    fn generation(self) -> u32 {
+        self.0 as u32 & LAST_GENERATION
+    }
+
+    fn unit(self) -> u64 {
+        self.0 >> Self::BITS
+    }
+
+    /// Once more, at `now`. The generation stays at its last one.
+    fn again(self, now: Timestamp) -> Self {
+        let generation = (self.generation() + 1).min(LAST_GENERATION);
+        // One unit more than is shown: a reading of the clock may be late by a tick, 10 ms, and what is compared
+        // with it rests on the clocks of others too.
+        let unit = (unit_of(now) + 1).min(Self::LAST_UNIT);
+        Self(self.unit().max(unit) << Self::BITS | u64::from(generation))
+    }
+
+    /// Whether it was for what there was at `at`.
+    fn covers(self, at: Timestamp) -> bool {
+        self.generation() != 0 && unit_of(at) <= self.unit()
+    }
+}
+
+fn unit_of(at: Timestamp) -> u64 {
+    at.as_nanos() >> Purge::BITS
+}
+
 /// The contexts of one cache and their generations.
 pub(super) struct Contexts {
     /// The number handed out next; `COUNT` once there are no more.
     next: AtomicU32,
     /// Not 0 once any generation was raised.
     raised: AtomicU32,
-    /// A segment is allocated when the generation of one of its contexts is
-    /// first raised.
-    generations: Segments<AtomicU32, FIRST_BITS, SEGMENTS>,
+    /// A [`Purge`] each. A segment is allocated when the generation of one of its
+    /// contexts is first raised.
+    generations: Segments<AtomicU64, FIRST_BITS, SEGMENTS>,
 }
 
 impl Contexts {
@@ -142,16 +183,24 @@ impl Contexts {
     #[inline]
     pub(super) fn generation(&self, context: Context) -> u32 {
         if self.any_was_raised() {
-            self.raised_generation(context)
+            self.last_purge(context).generation()
         } else {
             0
         }
     }
 
-    fn raised_generation(&self, context: Context) -> u32 {
-        self.generations
-            .get(context.0)
-            .map_or(0, |cell| cell.load(Ordering::Relaxed))
+    /// Whether `context` was purged at `at` or later. In favour of the purge within
+    /// 34 ms: what came so shortly after it may be said to have been before.
+    ///
+    /// Relaxed is enough here too: who begins once a purge has returned sees it,
+    /// and its time, for that is in the same word.
+    pub(super) fn was_purged_since(&self, context: Context, at: Timestamp) -> bool {
+        self.any_was_raised() && self.last_purge(context).covers(at)
+    }
+
+    fn last_purge(&self, context: Context) -> Purge {
+        let cell = self.generations.get(context.0);
+        Purge(cell.map_or(0, |cell| cell.load(Ordering::Relaxed)))
     }
 
     /// Whether any context's generation was ever raised.
@@ -160,30 +209,33 @@ impl Contexts {
         self.raised.load(Ordering::Relaxed) != 0
     }
 
-    /// Makes all sessions of `context` that are cached now invisible. `false`
+    /// Makes all sessions of `context` that are cached now invisible, at `now`. `false`
     /// if it was at its last generation: going round would bring back sessions
     /// of the first.
-    pub(super) fn raise(&self, context: Context) -> bool {
+    pub(super) fn raise(&self, context: Context, now: Timestamp) -> bool {
         // Before the cell is raised or after it: who begins once this has returned sees both.
         self.raised.store(1, Ordering::Relaxed);
         let cell = self.generations.get_or_alloc(context.0);
-        cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |generation| {
-            (generation < LAST_GENERATION).then_some(generation + 1)
+        cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |purge| {
+            Some(Purge(purge).again(now).0)
         })
-        .is_ok()
+        .is_ok_and(|before| Purge(before).generation() < LAST_GENERATION)
     }
 
     #[cfg(test)]
     pub(super) fn set_generation(&self, context: Context, generation: u32) {
         self.raised.store(1, Ordering::Relaxed);
         let cell = self.generations.get_or_alloc(context.0);
-        cell.store(generation, Ordering::Relaxed);
+        cell.store(generation.into(), Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000);
 
     #[test]
     fn contexts_are_distinct_and_never_the_default() {
@@ -211,21 +263,50 @@ mod tests {
     #[test]
     fn the_last_generation_is_not_raised() {
         let contexts = Contexts::new();
-        assert!(contexts.raise(Context::DEFAULT));
-        let cell = contexts.generations.at(0);
-        cell.store(LAST_GENERATION - 1, Ordering::Relaxed);
-        assert!(contexts.raise(Context::DEFAULT));
-        assert!(!contexts.raise(Context::DEFAULT));
+        assert!(contexts.raise(Context::DEFAULT, NOW));
+        contexts.set_generation(Context::DEFAULT, LAST_GENERATION - 1);
+        assert!(contexts.raise(Context::DEFAULT, NOW));
+        let later = NOW.saturating_add(Duration::from_secs(1));
+        assert!(!contexts.was_purged_since(Context::DEFAULT, later));
+        assert!(!contexts.raise(Context::DEFAULT, later));
         assert_eq!(contexts.generation(Context::DEFAULT), LAST_GENERATION);
+        assert!(contexts.was_purged_since(Context::DEFAULT, later));
+    }
+
+    #[test]
+    fn the_time_of_the_last_purge_stands_beside_its_generation() {
+        let contexts = Contexts::new();
+        let (purged, other) = (Context(64), Context(65));
+        let since = |at| contexts.was_purged_since(purged, at);
+        assert!(
+            ![Timestamp::ZERO, NOW, Timestamp::NEVER]
+                .into_iter()
+                .any(since)
+        );
+        assert!(contexts.raise(purged, NOW));
+        assert!(since(Timestamp::ZERO) && since(NOW));
+        // Two units of 2^24 ns at the most.
+        assert!(!since(NOW.saturating_add(Duration::from_nanos(2 << 24))));
+        assert!(!contexts.was_purged_since(other, Timestamp::ZERO));
+        // By one whose clock was read before.
+        assert!(contexts.raise(purged, Timestamp::ZERO));
+        assert!(since(NOW));
+        assert_eq!(contexts.generation(purged), 2);
+        // At either end of the clock.
+        assert!(contexts.raise(other, Timestamp::ZERO));
+        assert!(contexts.was_purged_since(other, Timestamp::ZERO));
+        assert!(contexts.raise(other, Timestamp::NEVER));
+        assert!(contexts.was_purged_since(other, Timestamp::NEVER));
+        assert_eq!(contexts.generation(other), 2);
     }
 
     #[test]
     fn raising_one_generation_leaves_all_others() {
         let contexts = Contexts::new();
         for number in [0, 63, 64, 191, 192, 9_999] {
-            assert!(contexts.raise(Context(number)));
+            assert!(contexts.raise(Context(number), NOW));
         }
-        assert!(contexts.raise(Context(64)));
+        assert!(contexts.raise(Context(64), NOW));
         for number in 0..10_000 {
             let expected = match number {
                 64 => 2,

@@ -1,7 +1,8 @@
 //! [`SessionCache`]: sessions that are to be resumed no more, by context or by what they are.
 //!
 //! A purge raises a number, and lookups compare it. What it has made invisible is still cached: whoever
-//! flushes afterwards takes it out, all of it or within a budget.
+//! flushes afterwards takes it out, all of it or within a budget. What comes from outside afterwards is judged by
+//! the time of the purge.
 //!
 //! # Ground rules
 //!
@@ -147,6 +148,19 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// [`Removed`](crate::Reason::Removed). One whose insertion was under way may leave only when it
     /// expires.
     ///
+    /// # With something outside
+    ///
+    /// What an [external tier](crate::ExternalTier) has is not asked about, but judged when it comes: a session whose
+    /// peer was [authenticated](crate::TierSession::authenticated_for) at the time of this purge or before is refused. So
+    /// is one that another host has minted by resuming such a session, as long as it inherits that time. (The
+    /// time is kept to 34 ms, in favour of the purge.)
+    ///
+    /// **A purge is this host's, and lasts as long as the process.** Other hosts go on with what they have, and with
+    /// what is outside, until they purge too; a process that is started anew has purged nothing. And the time at which
+    /// a session was authenticated elsewhere is known here as well as the hosts' clocks agree. To invalidate for a whole
+    /// fleet, or beyond a restart, do it outside: with `sessionwheel-redis`, rotate the sealing key without a grace on all
+    /// hosts, or go on with another context, shared under another name.
+    ///
     /// OpenSSL has nothing like it: `SSL_CTX_set_session_id_context` given another context leaves the
     /// old sessions where they are.
     ///
@@ -170,7 +184,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// ```
     pub fn purge(&self, context: Context) {
         let inner = &*self.inner;
-        if inner.contexts.raise(context) {
+        // Read after the insertions that have returned, so that it is not before any of them.
+        if inner.contexts.raise(context, inner.clock.now()) {
             inner.purges.ask();
         } else {
             // Its generations are used up, after 16 million purges: now they go one by one.

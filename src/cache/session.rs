@@ -70,10 +70,6 @@ impl<V> Session<V> {
         (!self.marks.has(Marks::FETCHED)).then(|| self.span.get())
     }
 
-    pub(super) fn generation(&self) -> u32 {
-        self.marks.generation()
-    }
-
     /// Of generation 0, and not marked in any way that a lookup has to heed: nearly every session.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {

@@ -454,7 +454,7 @@ mod tests {
         let kept = SessionKey::new(other, SessionId::from([1; 32]));
         cache.insert(key(1), 1).unwrap();
         cache.insert(kept, 2).unwrap();
-        cache.inner.contexts.raise(Context::DEFAULT);
+        cache.inner.contexts.raise(Context::DEFAULT, cache.now());
         let guard = cache.pin();
         let seen: Vec<_> = cache.iter(&guard).map(|s| *s.key()).collect();
         assert_eq!(seen, [kept]);

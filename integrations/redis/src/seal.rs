@@ -2,16 +2,15 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | version of this format: 1 |
+//! | 1 | version of this format: 2 |
 //! | 4 | the stack's name |
 //! | 4 | number of the key, big-endian |
 //! | 24 | nonce, random |
 //! | the rest | XChaCha20-Poly1305 of the plaintext, with its tag of 16 bytes at the end |
 //!
 //! Associated data: the first 9 bytes, the context's name and the id, each after its length. The plaintext:
-//! flags (1 byte: single use, probation, TLS 1.3), generation (4), when it was sealed in milliseconds of Unix
-//! time (8), how long it then lived and how long ago its peer had been authenticated, in milliseconds (8 and
-//! 8), the value.
+//! flags (1 byte: single use, probation, TLS 1.3), when it was sealed in milliseconds of Unix time (8), how long
+//! it then lived and how long ago its peer had been authenticated, in milliseconds (8 and 8), the value.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,12 +25,12 @@ use crate::keys::Keys;
 /// The longest value that is sealed: 64 KB (65,536 bytes).
 pub const MAX_VALUE_LEN: usize = 64 * 1024;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// What is in the clear and authenticated: version, stack, key.
 const HEADER: usize = 1 + 4 + 4;
 const NONCE: usize = 24;
 const TAG: usize = 16;
-const FIXED: usize = 1 + 4 + 8 + 8 + 8;
+const FIXED: usize = 1 + 8 + 8 + 8;
 
 /// The longest that is ever read.
 pub(crate) const MAX_SEALED_LEN: usize = HEADER + NONCE + FIXED + MAX_VALUE_LEN + TAG;
@@ -81,7 +80,6 @@ pub(crate) fn seal<V>(
     let flags = [session.single_use, session.probation, session.tls13];
     let flags = (0..).zip(flags).map(|(bit, set)| u8::from(set) << bit);
     body.push(flags.sum());
-    body.extend_from_slice(&session.generation.to_be_bytes());
     body.extend_from_slice(&since_epoch(now).to_be_bytes());
     body.extend_from_slice(&millis(session.remaining).to_be_bytes());
     // Rounded up: nothing becomes younger.
@@ -147,7 +145,6 @@ pub(crate) fn open<V>(
 
     let mut fields = Fields(&body);
     let flags = fields.byte()?;
-    let generation = fields.number::<4>()? as u32;
     let millis = fields.number::<8>()?;
     let sealed_at = UNIX_EPOCH.checked_add(Duration::from_millis(millis));
     let remaining = Duration::from_millis(fields.number::<8>()?);
@@ -165,7 +162,6 @@ pub(crate) fn open<V>(
     let value = codec.decode(fields.0).ok_or(NotOpened::Foreign)?;
     let mut session = TierSession::new(*whom.key, value, remaining);
     session.authenticated_for = authenticated_for.saturating_add(age);
-    session.generation = generation;
     session.single_use = flags & 1 != 0;
     session.probation = flags & 2 != 0;
     session.tls13 = flags & 4 != 0;

@@ -211,6 +211,47 @@ fn a_key_is_replaced_on_a_running_fleet() {
 }
 
 #[test]
+fn a_purge_is_of_one_host_and_what_comes_later_is_shared() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier_a) = host(builder(&server.address()));
+    let (b, tier_b) = host(builder(&server.address()));
+    (0..20).for_each(|n| establish(&a, n));
+    (20..40).for_each(|n| establish(&b, n));
+    written(&tier_a);
+    written(&tier_b);
+    a.purge(Context::DEFAULT);
+    assert!((0..40).all(|n| !resumes(&a, n)));
+    assert_eq!(a.counters().refused, 40);
+    assert!((0..40).all(|n| resumes(&b, n)), "b has purged nothing");
+
+    // Within a moment after the purge what is new may pass for older.
+    let mut n = 40;
+    let mut is_shared = |host: &Cache, tier: &Tier, other: &Cache| {
+        eventually("what one establishes the other resumes", || {
+            n += 1;
+            establish(host, n);
+            written(tier);
+            resumes(other, n)
+        });
+    };
+    is_shared(&a, &tier_a, &b);
+    is_shared(&b, &tier_b, &a);
+    assert!((0..40).all(|n| !resumes(&a, n)), "and the old ones never");
+    b.purge(Context::DEFAULT);
+    assert!((0..40).all(|n| !resumes(&b, n)));
+    is_shared(&a, &tier_a, &b);
+    // By the hosts' clocks, which are one here: a process started anew has purged nothing.
+    let (anew, _) = host(builder(&server.address()));
+    assert!(resumes(&anew, 0));
+    show(&format!(
+        "ci: purges: 40 sessions refused, {} established later",
+        n - 40
+    ));
+}
+
+#[test]
 fn what_is_too_long_stays_here() {
     let Some(server) = Server::start(&[]) else {
         return;

@@ -144,8 +144,8 @@ counters! {
     cache_full: CacheFull,
     /// Sessions that were not kept because the mode or the new-session callback said no.
     declined: Declined,
-    /// Sessions from outside that were not used: another id or context, purged, or beyond the cap on
-    /// its lineage.
+    /// Sessions from outside that were not used: another id or context, authenticated before a purge, or beyond the cap
+    /// on its lineage.
     refused: Refused,
     /// Sessions for a single use that were found, and had been used elsewhere.
     unclaimed: Unclaimed,

@@ -417,7 +417,6 @@ impl<V: Send + Sync + 'static> Inner<V> {
                 single_use: session.is_single_use(),
                 probation: session.is_on_probation(),
                 tls13: session.is_tls13(),
-                generation: session.generation(),
                 ..TierSession::new(*key, session.value(), deadline.saturating_since(now))
             };
             self.contained(|| external.tier.store(session));
@@ -448,6 +447,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         };
         // Before it is asked for: see the tier's ground rules.
         let removals = external.removals(key);
+        let generation = self.contexts.generation(key.context());
         let taken = if once {
             self.contained(|| external.tier.take(key))
                 .unwrap_or(Some(Fetched::Miss))
@@ -469,21 +469,23 @@ impl<V: Send + Sync + 'static> Inner<V> {
         }
         self.tallies.count(Count::CbHit);
         let now = self.clock.now();
+        let since = authenticated_at(&session, now);
         let options = SessionOptions {
             timeout: Some(session.remaining),
             single_use: session.single_use,
             probation: session.probation,
             tls13: session.tls13,
-            authenticated_at: Some(authenticated_at(&session, now)),
+            authenticated_at: Some(since),
         };
-        let current = self.contexts.generation(key.context());
-        let expected = session.key == *key && session.generation == current;
-        let (since, tls13) = (session.authenticated_for, session.tls13);
-        if !expected || !self.lineage.admits(since, tls13, now) {
+        let lineage = self
+            .lineage
+            .admits(session.authenticated_for, session.tls13, now);
+        let purged = self.contexts.was_purged_since(key.context(), since);
+        if session.key != *key || !lineage || purged {
             self.tallies.count(Count::Refused);
             return Resumed::Miss;
         }
-        let session = Session::new(session.value, &options, session.remaining, current, now);
+        let session = Session::new(session.value, &options, session.remaining, generation, now);
         let session = session.fetched(removals);
         let once = once || session.is_single_use();
         if once && !claimed && !self.claim(key) {

@@ -7,8 +7,10 @@
 //! - A session goes outside *before* it is inside, so that whoever removes it from inside, and then
 //!   from outside, removes both.
 //! - What came from outside is kept inside with the number of removals that there had been, of ids like
-//!   this one, *before* it was asked for; a lookup compares. So a removal that has returned
-//!   is not undone by a fetch that was under way.
+//!   this one, *before* it was asked for, and with the generation that its context had then; a lookup compares.
+//!   So a removal or a purge that has returned is not undone by a fetch that was under way.
+//! - What was authenticated before the last purge of its context is refused, by the time: hosts count their purges
+//!   each by itself.
 
 use std::array;
 use std::time::Duration;
@@ -45,7 +47,8 @@ pub struct TierSession<T> {
     /// How long it still lives.
     pub remaining: Duration,
     /// How long ago its peer was fully authenticated. One that comes from outside is refused if that is
-    /// longer than its [lineage](crate::SessionCacheBuilder::lineage) may last; and, where there is a cap,
+    /// longer than its [lineage](crate::SessionCacheBuilder::lineage) may last, or before the last
+    /// [purge](crate::SessionCache::purge) of its context; and, where there is a cap,
     /// if it was before the zero of the cache's clock, which only [manual](crate::Clock::manual) ones come
     /// near to.
     pub authenticated_for: Duration,
@@ -55,13 +58,11 @@ pub struct TierSession<T> {
     pub probation: bool,
     /// As in [`SessionOptions`](crate::SessionOptions::tls13).
     pub tls13: bool,
-    /// How often its context had been purged; to be given back as it is. One with another number than
-    /// its context has is refused.
-    pub generation: u32,
 }
 
 impl<T> TierSession<T> {
-    /// A session for any number of resumptions, just authenticated, of a context that was never purged.
+    /// A session for any number of resumptions, just authenticated: say so if it was [before](Self::authenticated_for), or
+    /// neither the end of its lineage nor a purge is of any effect.
     pub fn new(key: SessionKey, value: T, remaining: Duration) -> Self {
         Self {
             key,
@@ -71,7 +72,6 @@ impl<T> TierSession<T> {
             single_use: false,
             probation: false,
             tls13: false,
-            generation: 0,
         }
     }
 
@@ -85,7 +85,6 @@ impl<T> TierSession<T> {
             single_use: self.single_use,
             probation: self.probation,
             tls13: self.tls13,
-            generation: self.generation,
         }
     }
 }

@@ -224,7 +224,7 @@ fn sessions_of_an_older_generation_are_invisible() {
     }
     cache.insert_with(key(5), 'a', single_use()).unwrap();
     cache.insert(other, 'b').unwrap();
-    cache.inner.contexts.raise(Context::DEFAULT);
+    cache.inner.contexts.raise(Context::DEFAULT, cache.now());
 
     let guard = cache.pin();
     assert!(cache.get(&key(1), &guard).is_none());

@@ -29,7 +29,6 @@ struct Case {
     value: Vec<u8>,
     remaining: u64,
     authenticated_for: u64,
-    generation: u32,
     flags: (bool, bool, bool),
 }
 
@@ -42,7 +41,6 @@ impl Case {
         let remaining = Duration::from_millis(self.remaining);
         let mut session = TierSession::new(self.key(), &self.value, remaining);
         session.authenticated_for = Duration::from_millis(self.authenticated_for);
-        session.generation = self.generation;
         (session.single_use, session.probation, session.tls13) = self.flags;
         session
     }
@@ -71,17 +69,15 @@ fn case() -> impl Strategy<Value = Case> {
         prop::collection::vec(any::<u8>(), 0..300),
         0..u64::MAX / 2,
         0..u64::MAX / 2,
-        any::<u32>(),
         any::<(bool, bool, bool)>(),
     )
         .prop_map(
-            |(id, context, value, remaining, authenticated_for, generation, flags)| Case {
+            |(id, context, value, remaining, authenticated_for, flags)| Case {
                 id,
                 context,
                 value,
                 remaining,
                 authenticated_for,
-                generation,
                 flags,
             },
         )
@@ -165,7 +161,6 @@ fn plain() -> Case {
         value: b"secret".to_vec(),
         remaining: 10_000,
         authenticated_for: 500,
-        generation: 3,
         flags: (true, false, true),
     }
 }
