@@ -136,8 +136,8 @@ counters! {
     /// outside. A client that offers an id of its own making, as TLS 1.3 has it for
     /// compatibility, is one.
     misses: Miss,
-    /// `SSL_CTX_sess_timeouts`: lookups that found the session expired in the internal cache; they are no
-    /// misses, and go on outside.
+    /// `SSL_CTX_sess_timeouts`: lookups that found the session expired in the internal cache, which are no
+    /// misses, and go on outside; and those whose session expired while the answer from outside was awaited.
     timeouts: Timeout,
     /// `SSL_CTX_sess_cache_full`: sessions evicted to make room. (One that had expired by then is counted as
     /// [expired](crate::Stats::expired); OpenSSL's code counts it here.)

@@ -255,7 +255,7 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
     ///   lookup](crate::SessionCacheBuilder::internal_lookup). A session that is found lives as long
     ///   again if the cache [renews](crate::SessionCacheBuilder::update_time).
     /// - Outside, if there is an [external tier](ExternalTier::fetch). What comes is used only if it is for this
-    ///   id and context, has not expired, was not purged, and its
+    ///   id and context, has not expired by the time that it is there, was not purged, and its
     ///   [lineage](crate::SessionCacheBuilder::lineage) has not ended. It is kept inside
     ///   unless the cache goes without [internal store](crate::SessionCacheBuilder::internal_store).
     /// - A session for a single use is taken out, inside and outside, and used only if it was still there in
@@ -448,6 +448,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         // Before it is asked for: see the tier's ground rules.
         let removals = external.removals(key);
         let generation = self.contexts.generation(key.context());
+        let asked = self.clock.now();
         let taken = if once {
             self.contained(|| external.tier.take(key))
                 .unwrap_or(Some(Fetched::Miss))
@@ -468,8 +469,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
             external.removed(key);
         }
         self.tallies.count(Count::CbHit);
-        let now = self.clock.now();
-        let since = authenticated_at(&session, now);
+        // Its spans are of a time after the question; how long after nobody knows.
+        let since = authenticated_at(&session, asked);
         let options = SessionOptions {
             timeout: Some(session.remaining),
             single_use: session.single_use,
@@ -479,21 +480,32 @@ impl<V: Send + Sync + 'static> Inner<V> {
         };
         let lineage = self
             .lineage
-            .admits(session.authenticated_for, session.tls13, now);
+            .admits(session.authenticated_for, session.tls13, asked);
         let purged = self.contexts.was_purged_since(key.context(), since);
         if session.key != *key || !lineage || purged {
             self.tallies.count(Count::Refused);
             return Resumed::Miss;
         }
-        let session = Session::new(session.value, &options, session.remaining, generation, now);
+        let session = Session::new(
+            session.value,
+            &options,
+            session.remaining,
+            generation,
+            asked,
+        );
         let session = session.fetched(removals);
         let once = once || session.is_single_use();
         if once && !claimed && !self.claim(key) {
             return Resumed::Miss;
         }
-        self.tallies.count(Count::Hit);
         let remaining = options.timeout.unwrap_or(Duration::ZERO);
-        let deadline = self.deadline(&session, remaining, now);
+        let deadline = self.deadline(&session, remaining, asked);
+        let now = self.clock.now();
+        if deadline < now {
+            self.tallies.count(Count::Timeout);
+            return Resumed::Miss;
+        }
+        self.tallies.count(Count::Hit);
         let result = f(SessionRef::new(key, &session, deadline));
         if self.modes.internal_store && !once {
             // If there is no room inside, it stays outside.

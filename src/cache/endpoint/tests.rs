@@ -8,6 +8,7 @@ use crate::{Reason, SessionCacheBuilder};
 
 mod purges;
 mod single_use;
+mod times;
 
 const START: Timestamp = Timestamp::from_secs(1 << 33);
 

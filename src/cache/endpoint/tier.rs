@@ -44,7 +44,8 @@ pub struct TierSession<T> {
     pub key: SessionKey,
     /// The caller's.
     pub value: T,
-    /// How long it still lives.
+    /// How long it still lives. One that comes from outside lives no longer than that from when it was asked for,
+    /// however long the answer takes.
     pub remaining: Duration,
     /// How long ago its peer was fully authenticated. One that comes from outside is refused if that is
     /// longer than its [lineage](crate::SessionCacheBuilder::lineage) may last, or before the last
@@ -303,9 +304,9 @@ impl Removals {
     }
 }
 
-/// A session came from outside at `now`: when it was authenticated, by the clock here.
-pub(crate) fn authenticated_at<T>(session: &TierSession<T>, now: Timestamp) -> Timestamp {
-    now.saturating_sub(session.authenticated_for)
+/// A session was asked for at `asked`, and came: when it was authenticated, by the clock here, or somewhat earlier.
+pub(crate) fn authenticated_at<T>(session: &TierSession<T>, asked: Timestamp) -> Timestamp {
+    asked.saturating_sub(session.authenticated_for)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,0 +1,59 @@
+//! How long what comes from outside lives, and what else time does to it.
+
+use super::*;
+
+/// A tier that takes so long to answer.
+fn slow(shared: &Arc<Shared>, hand: &ManualClock, takes: u64) -> impl ExternalTier<u64> {
+    let hand = hand.clone();
+    Meddling(shared.clone(), move |_: &SessionKey| {
+        hand.advance(seconds(takes));
+    })
+}
+
+#[test]
+fn an_answer_that_comes_late_makes_no_session_younger() {
+    let day = 86_400;
+    // For how long it lives, since when it is authenticated; the lesser of its own end and its lineage's.
+    for (remaining, since, ends) in [(60, 40, 60), (day, day - 60, 60), (0, 0, 0)] {
+        for takes in [0, 1, 59, 60, 61, 100] {
+            let (builder, hand) = builder();
+            let shared = Arc::new(Shared::default());
+            let cache = builder.external(slow(&shared, &hand, takes));
+            let cache = cache.build().unwrap();
+            shared.store(TierSession {
+                authenticated_for: seconds(since),
+                ..TierSession::new(key(1), &1, seconds(remaining))
+            });
+            let seen = |found: SessionRef<'_, u64>| (found.deadline(), found.authenticated_at());
+            let found = cache.server().resume_entry(&key(1), seen).hit();
+            let expected = (
+                START.saturating_add(seconds(ends)),
+                START.saturating_sub(seconds(since)),
+            );
+            let in_time = takes <= ends;
+            assert_eq!(found, in_time.then_some(expected), "{ends} {takes}");
+            let counters = cache.counters();
+            let late = u64::from(!in_time);
+            assert_eq!((counters.hits, counters.timeouts), (1 - late, late));
+            assert_eq!((counters.cb_hits, counters.refused), (1, 0));
+            if in_time {
+                // What is kept inside ends with it.
+                hand.set(expected.0);
+                assert!(cache.contains(&key(1)));
+                hand.advance(Duration::from_nanos(1));
+            }
+            assert!(!cache.contains(&key(1)));
+        }
+    }
+}
+
+#[test]
+fn what_is_taken_too_late_is_a_miss() {
+    let (builder, hand) = builder();
+    let shared = Arc::new(Shared::default());
+    let cache = builder.external(slow(&shared, &hand, 61)).build().unwrap();
+    shared.store(TierSession::new(key(1), &1, seconds(60)));
+    assert_eq!(cache.server().take_with(&key(1), |_| ()), Resumed::Miss);
+    assert_eq!((cache.counters().timeouts, cache.counters().hits), (1, 0));
+    assert_eq!((cache.len(), shared.len()), (0, 0));
+}
