@@ -394,10 +394,10 @@ impl<V: Send + Sync + 'static> Inner<V> {
             .filter(|session| self.admits(key, session))
     }
 
-    /// Whether there is a session under `key` that has expired.
-    pub(super) fn is_expired(&self, key: &SessionKey, guard: &Guard) -> bool {
-        let ever = self.map.get(key, Timestamp::ZERO, guard);
-        ever.is_some_and(|session| self.admits(key, session))
+    /// Whether there is a session under `key` that has expired at `now`.
+    pub(super) fn is_expired(&self, key: &SessionKey, now: Timestamp, guard: &Guard) -> bool {
+        let ever = self.map.get_entry(key, Timestamp::ZERO, guard);
+        ever.is_some_and(|found| found.deadline() < now && self.admits(key, found.value()))
     }
 
     /// The session under `key`, for resumption: a session for a single use is taken out by it, inside

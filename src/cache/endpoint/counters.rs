@@ -137,7 +137,7 @@ counters! {
     /// compatibility, is one.
     misses: Miss,
     /// `SSL_CTX_sess_timeouts`: lookups that found the session expired in the internal cache, which are no
-    /// misses, and go on outside; and those whose session expired while the answer from outside was awaited.
+    /// misses; and those whose session expired while the answer from outside was awaited.
     timeouts: Timeout,
     /// `SSL_CTX_sess_cache_full`: sessions evicted to make room. (One that had expired by then is counted as
     /// [expired](crate::Stats::expired); OpenSSL's code counts it here.)

@@ -253,7 +253,8 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
     ///
     /// - Inside, unless the cache goes without [internal
     ///   lookup](crate::SessionCacheBuilder::internal_lookup). A session that is found lives as long
-    ///   again if the cache [renews](crate::SessionCacheBuilder::update_time).
+    ///   again if the cache [renews](crate::SessionCacheBuilder::update_time). If it has expired there, that
+    ///   is the end of it: what is outside may live longer by what it was told, but not by this cache.
     /// - Outside, if there is an [external tier](ExternalTier::fetch). What comes is used only if it is for this
     ///   id and context, has not expired by the time that it is there, was not purged, and its
     ///   [lineage](crate::SessionCacheBuilder::lineage) has not ended. It is kept inside
@@ -322,7 +323,7 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
         self.lookup(key, true, f)
     }
 
-    /// Whether a lookup of the session under `key` would find it inside, or the
+    /// Whether a lookup of the session under `key` would find it inside, expired or not, or the
     /// [external tier](ExternalTier::prepare) could answer now. If not, it is being asked from this call on.
     ///
     /// For stacks that see what a client offers before they look it up, and can put the handshake off: ask again
@@ -344,7 +345,9 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
     fn has_inside(&self, key: &SessionKey) -> bool {
         let inner = self.inner;
         let guard = inner.map.pin();
-        inner.modes.internal_lookup && inner.find(key, inner.clock.now(), &guard).is_some()
+        let now = inner.clock.now();
+        inner.modes.internal_lookup
+            && (inner.find(key, now, &guard).is_some() || inner.is_expired(key, now, &guard))
     }
 
     /// `once`: whatever its kind, it is for a single use.
@@ -377,11 +380,11 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
                 inner.tallies.count(Count::Hit);
                 return Resumed::Hit(f(SessionRef::of(&found)));
             }
-            inner.tallies.count(if inner.is_expired(key, &guard) {
-                Count::Timeout
-            } else {
-                Count::Miss
-            });
+            if inner.is_expired(key, inner.clock.now(), &guard) {
+                inner.tallies.count(Count::Timeout);
+                return Resumed::Miss;
+            }
+            inner.tallies.count(Count::Miss);
         }
         inner.lookup_outside(key, once, f)
     }

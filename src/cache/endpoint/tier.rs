@@ -105,7 +105,7 @@ pub enum Fetched<V> {
 /// A store outside of the cache that keeps the same sessions, and more: what OpenSSL calls an
 /// external cache, with `SSL_CTX_sess_set_new_cb(3)`, `…_get_cb` and `…_remove_cb`.
 ///
-/// [`Endpoint`](super::Endpoint)s look inside first, then here; what is established goes to both. The
+/// [`Endpoint`](super::Endpoint)s look inside first, then here for what is not there; what is established goes to both. The
 /// methods are called on the threads of handshakes and flushes, under no lock: none of them should wait
 /// for long. While [`claim`](Self::claim) and [`remove`](Self::remove) run nothing that leaves a cache can be
 /// reused, as if a guard were held. Who writes behind sees to it that a `fetch` on the same host
@@ -175,7 +175,8 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     /// Keeps a session for `remaining`, in place of what there was under its key.
     fn store(&self, session: TierSession<&V>);
 
-    /// The session under `key`, which stays there. Called after a lookup inside has found none.
+    /// The session under `key`, which stays there. Called after a lookup inside has found none, not even one that has
+    /// expired.
     ///
     /// Its spans are to be those of now: the time that it has spent outside goes off
     /// [`remaining`](TierSession::remaining), and comes to

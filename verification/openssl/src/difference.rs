@@ -78,7 +78,6 @@ differences! {
         // Lookups.
         OffLooksUp, "mode off": "with a mode that is not for this end nothing is looked up; OpenSSL goes on looking up",
         ExpiredStays, "an expired session at lookup": "an expired session stays for the next flush; OpenSSL removes it, and says so",
-        ExpiredAsksOutside, "misses": "for one that has expired inside what is outside is asked; OpenSSL asks only for what is not inside",
         ExpiredOutside, "a fetched session that has expired": "a tier does not hand over what has expired; OpenSSL counts it as fetched and as timed out",
         UseRenews, "`UPDATE_TIME`": "a use renews, if the cache is told so; in OpenSSL an add does",
         FetchRenews, "`UPDATE_TIME`": "what is fetched keeps its deadline; OpenSSL adds it, which starts its time anew",

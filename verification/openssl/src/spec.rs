@@ -197,11 +197,8 @@ impl Spec<'_> {
                     if !self.differs(D::ExpiredStays) {
                         self.state.inside.remove(&id);
                         self.leaves(id, Reason::Expired);
-                        return None;
                     }
-                    if self.setup.outside {
-                        self.met.add(D::ExpiredAsksOutside);
-                    }
+                    return None;
                 }
                 None => self.state.counts.misses += 1,
             }
@@ -299,6 +296,7 @@ impl Spec<'_> {
                 Some(_) => {
                     self.met.add(D::TakeOfExpired);
                     self.state.counts.timeouts += 1;
+                    return None;
                 }
                 None => self.state.counts.misses += 1,
             }

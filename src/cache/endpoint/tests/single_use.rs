@@ -118,7 +118,8 @@ fn a_tier_that_takes_in_one_step_is_asked_once() {
 fn who_can_wait_asks_ahead() {
     let shared = Arc::new(Shared::default());
     let tier = OneStep(shared.clone(), Mutex::default());
-    let cache = builder().0.external(tier).build().unwrap();
+    let (builder, hand) = builder();
+    let cache = builder.external(tier).build().unwrap();
     let prepare = |n| cache.server().prepare(&key(n));
     establish(&cache, 1);
     let once = SessionOptions::default().single_use(true);
@@ -133,7 +134,9 @@ fn who_can_wait_asks_ahead() {
         (counters.misses, counters.pending, counters.panics),
         (0, 0, 1)
     );
-    let alone = builder().0.build().unwrap();
+    hand.advance(seconds(301));
+    assert!(prepare(1), "what has expired inside is not asked for");
+    let alone = SessionCache::<u64>::builder().build().unwrap();
     assert!(alone.server().prepare(&key(1)));
 }
 

@@ -57,3 +57,30 @@ fn what_is_taken_too_late_is_a_miss() {
     assert_eq!((cache.counters().timeouts, cache.counters().hits), (1, 0));
     assert_eq!((cache.len(), shared.len()), (0, 0));
 }
+
+#[test]
+fn what_has_expired_inside_is_not_asked_for_outside() {
+    let (builder, hand) = builder();
+    let shared = Arc::new(Shared::default());
+    let cache = builder.external(shared.clone()).build().unwrap();
+    for n in [1, 2] {
+        establish(&cache, n);
+        // Outside it has its first life.
+        assert!(cache.retime(&key(n), seconds(10)));
+        shared.store(TierSession::new(key(n), &n.into(), seconds(300)));
+    }
+    hand.advance(seconds(11));
+    assert_eq!(resume(&cache, 1), None);
+    assert_eq!(cache.server().take_with(&key(2), |_| ()), Resumed::Miss);
+    assert!(shared.fetches.lock().unwrap().is_empty());
+    let counters = cache.counters();
+    assert_eq!(
+        (counters.timeouts, counters.misses, counters.hits),
+        (2, 0, 0)
+    );
+    assert_eq!(shared.len(), 2);
+    // Who sweeps it inside says so outside.
+    assert_eq!(cache.flush().removed, 2);
+    assert_eq!(resume(&cache, 1), None);
+    assert_eq!((shared.fetches.lock().unwrap().len(), shared.len()), (1, 0));
+}
