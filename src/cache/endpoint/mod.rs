@@ -439,6 +439,13 @@ impl<V: Send + Sync + 'static> Inner<V> {
         claimed
     }
 
+    /// Nobody has looked inside for what was taken outside just now: nor shall anybody find it there, whether it was
+    /// established or fetched.
+    fn take_unseen(&self, key: &SessionKey) {
+        let guard = self.map.pin();
+        let _ = self.map.take(key, self.clock.now(), &guard);
+    }
+
     fn lookup_outside<R>(
         &self,
         key: &SessionKey,
@@ -500,6 +507,9 @@ impl<V: Send + Sync + 'static> Inner<V> {
         let once = once || session.is_single_use();
         if once && !claimed && !self.claim(key) {
             return Resumed::Miss;
+        }
+        if once && !self.modes.internal_lookup {
+            self.take_unseen(key);
         }
         let remaining = options.timeout.unwrap_or(Duration::ZERO);
         let deadline = self.deadline(&session, remaining, asked);

@@ -304,7 +304,14 @@ impl Spec<'_> {
         let found = self.fetch(id).filter(|found| self.valid(*found))?;
         self.met.add(D::TakeGoesOutside);
         self.state.counts.cb_hits += 1;
-        self.claim(id, found)
+        let claimed = self.claim(id, found);
+        // Where nobody has looked inside before, what is valid there is taken too.
+        let inside = self.state.inside.get(&id).copied();
+        if claimed.is_some() && !self.setup.lookup && inside.is_some_and(|kept| self.valid(kept)) {
+            self.state.inside.remove(&id);
+            self.leaves(id, Reason::Taken);
+        }
+        claimed
     }
 
     fn claim(&mut self, id: usize, found: Kept) -> Option<Kept> {

@@ -171,3 +171,35 @@ fn what_came_from_outside_says_so_for_ever() {
     establish(&b, 1);
     assert_eq!(from_outside(&b), Some(false));
 }
+
+#[test]
+fn what_is_taken_outside_without_a_look_inside_is_taken_there_too() {
+    let shared = Arc::new(Shared::default());
+    let cache = builder().0.external(shared.clone()).internal_lookup(false);
+    let left = Arc::new(Mutex::new(Vec::new()));
+    let log = left.clone();
+    let cache = cache.on_remove(move |k, _, reason| log.lock().unwrap().push((*k, reason)));
+    let cache = cache.build().unwrap();
+    let once = SessionOptions::default().single_use(true);
+    establish(&cache, 1);
+    establish(&cache, 2);
+    cache.server().established(key(3), 3, once).unwrap();
+    shared.store(TierSession::new(key(4), &4, seconds(60)));
+    assert_eq!(resume(&cache, 4), Some(4), "fetched, and kept inside");
+    assert_eq!(cache.len(), 4);
+
+    let take = |n| cache.server().take_with(&key(n), |value| *value).hit();
+    assert_eq!(
+        (take(1), resume(&cache, 3), take(4)),
+        (Some(1), Some(3), Some(4))
+    );
+    for n in [1, 3, 4] {
+        assert!(!cache.contains(&key(n)), "{n}");
+        assert_eq!((take(n), resume(&cache, n)), (None, None), "{n}");
+    }
+    let taken = [1, 3, 4].map(|n| (key(n), Reason::Taken));
+    assert_eq!(*left.lock().unwrap(), taken);
+    assert!(cache.contains(&key(2)));
+    assert_eq!((cache.len(), shared.len()), (1, 1));
+    assert!(shared.removed.lock().unwrap().is_empty());
+}
