@@ -353,24 +353,24 @@ mutants() {
             session/automatic_flush_against_insert
     fi
     if wanted S2; then
-        swap $endpoint $'external.removed(key);\n        if !claimed' 'if !claimed'
+        swap $endpoint $'external.removed(key);\n            claimed.unwrap_or' 'claimed.unwrap_or'
         mutant S2 "a claim is no removal" session/fetch_against_take
     fi
     if wanted S2b; then
-        swap $endpoint $'external.removed(key);\n        if !claimed' 'if !claimed'
+        swap $endpoint $'external.removed(key);\n            claimed.unwrap_or' 'claimed.unwrap_or'
         swap $endpoint 'let claimed = self.contained(|| external.tier.claim(key))' \
             'external.removed(key);
         let claimed = self.contained(|| external.tier.claim(key))'
         mutant S2b "a claim counted before it is made" session/fetch_against_take
     fi
     if wanted S3; then
-        swap $endpoint 'if !inner.claim(key) {' 'if !inner.claim(key) && false {'
+        swap $endpoint 'if !inner.claim(key, session) {' 'if !inner.claim(key, session) && false {'
         mutant S3 "a ticket found inside is used although nobody claimed it" \
             session/one_ticket_on_two_hosts
     fi
     if wanted S3b; then
-        swap $endpoint 'if once && !claimed && !self.claim(key) {' \
-            'if once && !claimed && !self.claim(key) && false {'
+        swap $endpoint 'if once && !claimed && !self.claim(key, &session) {' \
+            'if once && !claimed && !self.claim(key, &session) && false {'
         mutant S3b "the same for one found outside" session/one_ticket_on_two_hosts
     fi
     if wanted S4; then
@@ -460,6 +460,15 @@ mutants() {
         swap src/cache/handle.rs 'let generation = self.contexts.generation(key.context());' \
             'let generation = 0;'
         mutant G2 "inserted as if its context had never been purged" purge/purge_against_insert
+    fi
+    if wanted G3; then
+        swap $endpoint '|| !lineage || purged {' '|| !lineage || purged && false {'
+        mutant G3 "fetched as if its context had never been purged" session/fetch_against_purge
+    fi
+    if wanted G3b; then
+        swap $endpoint $'generation,\n            asked,' '{ let _ = generation; self.contexts.generation(key.context()) },
+            asked,'
+        mutant G3b "the generation of a purge after the judgement" session/fetch_against_purge
     fi
 }
 

@@ -63,6 +63,8 @@ pub struct SessionCacheBuilder<V: Send + Sync + 'static> {
     modes: Modes,
     on_new: Option<OnNew<V>>,
     external: Option<Box<dyn ExternalTier<V>>>,
+    /// That is more than a callback.
+    arbitrates: bool,
     #[cfg(loom)]
     tick_bits: u32,
 }
@@ -82,6 +84,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
             modes: Modes::default(),
             on_new: None,
             external: None,
+            arbitrates: false,
             #[cfg(loom)]
             tick_bits: 0,
         }
@@ -279,6 +282,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// A second call of this method, or one of [`on_get`](Self::on_get), replaces the first one's.
     pub fn external(mut self, tier: impl ExternalTier<V>) -> Self {
         self.external = Some(Box::new(tier));
+        self.arbitrates = true;
         self
     }
 
@@ -286,8 +290,13 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// inside: `SSL_CTX_sess_set_get_cb`.
     ///
     /// With [`on_new`](Self::on_new) and [`on_remove`](Self::on_remove) that is an external cache
-    /// as OpenSSL has it, in which a session for a single use is so on this host
-    /// only. An [`ExternalTier`] is more.
+    /// as OpenSSL has it. An [`ExternalTier`] is more: it also decides who may use a session for a single use.
+    ///
+    /// Nobody decides that here, so what the callback hands over **is never used as one**: neither a session that is
+    /// [for a single use](super::TierSession::single_use), which the callback has to say, nor one that is
+    /// [taken](super::Endpoint::take_with), as each ticket of TLS 1.3 is by some stacks. Such lookups are misses, counted as
+    /// [unclaimed](super::Counters::unclaimed). As long as the session is inside, where it was established, its one use is
+    /// there. (OpenSSL, too, takes early data only of a session that it has removed from its internal cache.)
     ///
     /// ```
     /// use sessionwheel::{Context, Fetched, SessionCache, SessionId, SessionKey, TierSession};
@@ -311,6 +320,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         on_get: impl Fn(&SessionKey) -> Fetched<V> + Send + Sync + 'static,
     ) -> Self {
         self.external = Some(Box::new(GetCallback(on_get)));
+        self.arbitrates = false;
         self
     }
 
@@ -418,7 +428,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         if let Some((threads, spawn)) = self.helpers {
             map = map.helpers(threads, spawn);
         }
-        let external = self.external.map(External::new);
+        let external = self.external;
+        let external = external.map(|tier| External::new(tier, self.arbitrates));
         if self.on_remove.is_some() || external.is_some() {
             let (on_remove, external) = (self.on_remove, external.clone());
             map = map.listener(move |key, session: &Session<V>, reason| {

@@ -237,7 +237,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         let inner = &*self.inner;
         let taken = inner.taken(key, guard);
         taken
-            .filter(|_| inner.claim(key))
+            .filter(|taken| inner.claim(key, taken.value()))
             .map(|taken| taken.value().value())
     }
 
@@ -409,7 +409,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
         guard: &'g Guard,
     ) -> Option<Entry<'g, SessionKey, Session<V>>> {
         let found = self.found(key, guard)?;
-        (!found.value().is_single_use() || self.claim(key)).then_some(found)
+        let session = found.value();
+        (!session.is_single_use() || self.claim(key, session)).then_some(found)
     }
 
     /// The session under `key`, taken out inside.

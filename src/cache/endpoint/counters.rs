@@ -147,7 +147,8 @@ counters! {
     /// Sessions from outside that were not used: another id or context, authenticated before a purge, or beyond the cap
     /// on its lineage.
     refused: Refused,
-    /// Sessions for a single use that were found, and had been used elsewhere.
+    /// Sessions for a single use that were found, and had been used elsewhere, or might have been: see
+    /// [`on_get`](crate::SessionCacheBuilder::on_get).
     unclaimed: Unclaimed,
     /// Lookups whose answer from outside was still to come.
     pending: Pending,

@@ -371,7 +371,7 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
             if let Some(found) = found {
                 let session = found.value();
                 if once || session.is_single_use() {
-                    if !inner.claim(key) {
+                    if !inner.claim(key, session) {
                         return Resumed::Miss;
                     }
                 } else if inner.modes.update_time {
@@ -427,12 +427,18 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     /// A session has been taken out inside, or found outside: whether it may be used.
-    pub(super) fn claim(&self, key: &SessionKey) -> bool {
+    pub(super) fn claim(&self, key: &SessionKey, session: &Session<V>) -> bool {
         let Some(external) = &self.external else {
             return true;
         };
-        let claimed = self.contained(|| external.tier.claim(key)).unwrap_or(false);
-        external.removed(key);
+        let claimed = if external.arbitrates {
+            let claimed = self.contained(|| external.tier.claim(key));
+            external.removed(key);
+            claimed.unwrap_or(false)
+        } else {
+            // Whoever has taken it inside is the only one. What a callback has handed over it may hand over again.
+            session.removals().is_none()
+        };
         if !claimed {
             self.tallies.count(Count::Unclaimed);
         }
@@ -505,7 +511,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         );
         let session = session.fetched(removals);
         let once = once || session.is_single_use();
-        if once && !claimed && !self.claim(key) {
+        if once && !claimed && !self.claim(key, &session) {
             return Resumed::Miss;
         }
         if once && !self.modes.internal_lookup {

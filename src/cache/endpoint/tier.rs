@@ -225,8 +225,9 @@ where
         (self.0)(key)
     }
 
+    /// Nobody asks it.
     fn claim(&self, _: &SessionKey) -> bool {
-        true
+        false
     }
 
     fn remove(&self, _: &SessionKey, _: Reason) {}
@@ -235,15 +236,18 @@ where
 /// A tier, and what the cache has to remember of what it has told it.
 pub(crate) struct External<V: 'static> {
     pub(crate) tier: Box<dyn ExternalTier<V>>,
+    /// It can say who may use a session for a single use.
+    pub(crate) arbitrates: bool,
     removals: Removals,
     /// Of calls that no handshake makes.
     panics: AtomicU64,
 }
 
 impl<V: 'static> External<V> {
-    pub(crate) fn new(tier: Box<dyn ExternalTier<V>>) -> Arc<Self> {
+    pub(crate) fn new(tier: Box<dyn ExternalTier<V>>, arbitrates: bool) -> Arc<Self> {
         Arc::new(Self {
             tier,
+            arbitrates,
             removals: Removals(array::from_fn(|_| AtomicU32::new(0))),
             panics: AtomicU64::new(0),
         })

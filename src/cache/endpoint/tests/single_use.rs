@@ -203,3 +203,65 @@ fn what_is_taken_outside_without_a_look_inside_is_taken_there_too() {
     assert_eq!((cache.len(), shared.len()), (1, 1));
     assert!(shared.removed.lock().unwrap().is_empty());
 }
+
+/// A store outside as OpenSSL has it: one callback to store, one to ask, and nobody to decide.
+#[test]
+fn what_a_callback_hands_over_is_never_used_as_the_only_one() {
+    let kept = Arc::new(Mutex::new(HashMap::new()));
+    let (stored, asked) = (kept.clone(), kept.clone());
+    let cache = builder().0.maximum(Some(1)).shards(1);
+    let cache = cache
+        .on_new(move |key, value| {
+            let session = TierSession {
+                single_use: *value > 9,
+                ..TierSession::new(*key, *value, seconds(300))
+            };
+            stored.lock().unwrap().insert(*key, session);
+            true
+        })
+        .on_get(move |key| {
+            let session = asked.lock().unwrap().get(key).copied();
+            session.map_or(Fetched::Miss, Fetched::Hit)
+        });
+    let cache = cache.build().unwrap();
+    let server = cache.server();
+    let establish = |n: u8| {
+        let options = SessionOptions::default().single_use(n > 9);
+        let kept = server.established(key(n), n.into(), options).unwrap();
+        assert!(kept.is_kept());
+    };
+    let take = |n| server.take_with(&key(n), |value| *value).hit();
+    let unclaimed = || cache.counters().unclaimed;
+
+    // Where it was established it is used once: afterwards the callback has it still.
+    establish(10);
+    assert_eq!(resume(&cache, 10), Some(10));
+    assert_eq!((resume(&cache, 10), take(10), unclaimed()), (None, None, 2));
+    establish(1);
+    assert_eq!((take(1), take(1), unclaimed()), (Some(1), None, 3));
+    establish(11);
+    assert_eq!(cache.get_cloned(&key(11)), Some(11));
+    assert_eq!(
+        (cache.get_cloned(&key(11)), resume(&cache, 11)),
+        (None, None)
+    );
+    assert_eq!(unclaimed(), 4);
+
+    // Evicted before: it is nowhere but outside.
+    establish(12);
+    establish(2);
+    assert_eq!(cache.stats().evicted, 1);
+    assert_eq!(
+        (resume(&cache, 12), resume(&cache, 12), unclaimed()),
+        (None, None, 6)
+    );
+
+    // What may be used more often is, and kept inside; but is not taken there as if it were the only one.
+    establish(3);
+    assert_eq!((resume(&cache, 2), resume(&cache, 2)), (Some(2), Some(2)));
+    assert!(cache.contains(&key(2)));
+    assert_eq!((take(2), cache.len(), unclaimed()), (None, 0, 7));
+    assert_eq!(resume(&cache, 2), Some(2));
+    assert_eq!(cache.take_cloned(&key(2)), None);
+    assert_eq!((cache.len(), cache.counters().panics), (0, 0));
+}
