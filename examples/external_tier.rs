@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     a.server().established(key(1), "Ada's".into(), options)?;
     println!(
         "a has established a session; b resumes {:?}",
-        b.server().resume(&key(1))
+        b.server().resume(&key(1)).hit()
     );
 
     println!(
@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         a.remove(&key(1)),
         store.with(|all| all.len())
     );
-    println!("a resumes {:?}", a.server().resume(&key(1)));
+    println!("a resumes {:?}", a.server().resume(&key(1)).hit());
     // With `internal_store(false)` it would have none, and ask outside each time.
     println!(
         "b still has its copy, until that expires: {}",

@@ -68,8 +68,8 @@ pub struct Endpoint<'c, V: Send + Sync + 'static> {
     role: Role,
 }
 
-/// What became of a session that a handshake has established.
-#[derive(PartialEq, Eq, Debug)]
+/// What became of a session that a handshake has established. `Debug` prints no value.
+#[derive(PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Established<V> {
     /// It is in the cache (and outside, if there is something outside).
@@ -82,6 +82,16 @@ pub enum Established<V> {
     Declined(V),
 }
 
+impl<V> fmt::Debug for Established<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kept(inserted) => f.debug_tuple("Kept").field(inserted).finish(),
+            Self::Outside(_) => f.debug_tuple("Outside").finish_non_exhaustive(),
+            Self::Declined(_) => f.debug_tuple("Declined").finish_non_exhaustive(),
+        }
+    }
+}
+
 impl<V> Established<V> {
     /// Whether it is in the cache.
     #[must_use]
@@ -90,7 +100,7 @@ impl<V> Established<V> {
     }
 }
 
-/// What a lookup for resumption has found.
+/// What a lookup for resumption has found. `Debug` doesn't print it.
 ///
 /// ```
 /// use sessionwheel::{Context, Fetched, Resumed, SessionCache, SessionId, SessionKey, TierSession};
@@ -112,7 +122,7 @@ impl<V> Established<V> {
 /// assert_eq!(cache.server().resume(&key), Resumed::Hit("from afar"));
 /// # Ok::<(), sessionwheel::BuildError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Resumed<T> {
     /// The session's value, or what the caller made of it.
@@ -121,6 +131,16 @@ pub enum Resumed<T> {
     Miss,
     /// The external tier is still being asked: ask again, or go on as after a miss.
     Pending,
+}
+
+impl<T> fmt::Debug for Resumed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hit(_) => f.debug_tuple("Hit").finish_non_exhaustive(),
+            Self::Miss => f.write_str("Miss"),
+            Self::Pending => f.write_str("Pending"),
+        }
+    }
 }
 
 impl<T> Resumed<T> {

@@ -13,6 +13,7 @@
 //!   each by itself.
 
 use std::array;
+use std::fmt;
 use std::time::Duration;
 
 use crate::cache::id::SessionKey;
@@ -36,7 +37,9 @@ use crate::{Reason, Timestamp};
 /// session.single_use = true;
 /// assert_eq!(session.authenticated_for, Duration::ZERO);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+///
+/// `Debug` prints no id and no value.
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TierSession<T> {
     /// Its context and id. One that comes from outside is refused unless they are those that were asked
@@ -90,8 +93,21 @@ impl<T> TierSession<T> {
     }
 }
 
-/// What an [`ExternalTier`] has for an id.
-#[derive(Clone, PartialEq, Eq, Debug)]
+impl<T> fmt::Debug for TierSession<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TierSession")
+            .field("key", &self.key)
+            .field("remaining", &self.remaining)
+            .field("authenticated_for", &self.authenticated_for)
+            .field("single_use", &self.single_use)
+            .field("probation", &self.probation)
+            .field("tls13", &self.tls13)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an [`ExternalTier`] has for an id. `Debug` prints no id and no value.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Fetched<V> {
     /// The session.
     Hit(TierSession<V>),
@@ -100,6 +116,16 @@ pub enum Fetched<V> {
     /// It is being asked for: the handshake may be suspended, and then ask again. (OpenSSL has nothing like
     /// it in this place; BoringSSL has `SSL_magic_pending_session_ptr`.)
     Pending,
+}
+
+impl<V> fmt::Debug for Fetched<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hit(session) => f.debug_tuple("Hit").field(session).finish(),
+            Self::Miss => f.write_str("Miss"),
+            Self::Pending => f.write_str("Pending"),
+        }
+    }
 }
 
 /// A store outside of the cache that keeps the same sessions, and more: what OpenSSL calls an

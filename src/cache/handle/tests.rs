@@ -1,7 +1,7 @@
 //! Tests of [`SessionCache`]'s operations on one session.
 
 use super::*;
-use crate::cache::{ManualClock, SessionId};
+use crate::cache::{Established, Fetched, ManualClock, Resumed, SessionId, TierSession};
 use crate::sync::thread;
 
 const START: Timestamp = Timestamp::from_secs(1 << 33);
@@ -272,12 +272,24 @@ fn debug_prints_no_id_and_no_value() {
     let guard = cache.pin();
     let session = cache.get_entry(&key, &guard).unwrap();
     let sessions = cache.iter(&guard);
-    for text in [
-        format!("{cache:?}"),
-        format!("{session:?}"),
-        format!("{sessions:?}"),
-    ] {
-        assert!(text.starts_with("Session"), "{text}");
+    let outside = TierSession::new(key, "value-value", NANO);
+    let declined = cache.client().established(key, "value-value", single_use());
+    let refused = InsertError::Full(key, "value-value");
+    let all: [(&str, &dyn fmt::Debug); 10] = [
+        ("SessionCache", &cache),
+        ("SessionRef", &session),
+        ("Sessions", &sessions),
+        ("TierSession", &outside),
+        ("Hit(TierSession", &Fetched::Hit(outside)),
+        ("Hit(", &Resumed::Hit("value-value")),
+        ("Hit(", &cache.server().resume(&key)),
+        ("Declined(", &declined.unwrap()),
+        ("Outside(", &Established::Outside("value-value")),
+        ("Full(", &refused),
+    ];
+    for (name, shown) in all {
+        let text = format!("{shown:?} {shown:#?}");
+        assert!(text.starts_with(name), "{text}");
         assert!(
             !text.contains("id-id") && !text.contains("value-"),
             "{text}"
