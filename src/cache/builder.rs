@@ -379,7 +379,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// Whether a session that is [resumed](super::Endpoint::resume) lives as long again, from then on; it
     /// doesn't by default.
     ///
-    /// It lives for the timeout it was established with (of more than 49 days: for ever), one that came from
+    /// It lives for the timeout it was established with, or [re-timed](SessionCache::retime) to last (of more than 49 days:
+    /// for ever), one that came from
     /// outside for the cache's, and never beyond the cap on its [lineage](Self::lineage). One for a single
     /// use is not renewed.
     ///

@@ -272,6 +272,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// doesn't happen. False if there is no such session or it has expired. A
     /// session for a single use isn't used up.
     ///
+    /// A use that [renews](SessionCacheBuilder::update_time) the session renews it by this timeout from now
+    /// on; one that came from [outside](crate::ExternalTier) by the cache's, as before.
+    ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
     /// use std::time::Duration;
@@ -288,7 +291,10 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn retime(&self, key: &SessionKey, timeout: Duration) -> bool {
-        self.inner.renew(key, |_| timeout)
+        self.inner.renew(key, |session| {
+            session.set_timeout(timeout);
+            timeout
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::context::{Context, Contexts, LAST_GENERATION};
 use super::options::SessionOptions;
 use crate::Timestamp;
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// A cached session. The deadline isn't here: it is the map's.
 ///
@@ -54,7 +55,7 @@ impl<V> Session<V> {
     pub(super) fn fetched(self, removals: u32) -> Self {
         Self {
             marks: self.marks.and(Marks::FETCHED),
-            span: Span(removals),
+            span: Span(AtomicU32::new(removals)),
             ..self
         }
     }
@@ -62,12 +63,19 @@ impl<V> Session<V> {
     /// How often sessions like it had been removed, if it came from outside.
     #[inline]
     pub(super) fn removals(&self) -> Option<u32> {
-        self.marks.has(Marks::FETCHED).then_some(self.span.0)
+        self.marks.has(Marks::FETCHED).then(|| self.span.word())
     }
 
     /// How long it lives after it was inserted, and after each use that renews it, if that is known here.
     pub(super) fn timeout(&self) -> Option<Duration> {
         (!self.marks.has(Marks::FETCHED)).then(|| self.span.get())
+    }
+
+    /// Lets it live so long after each use that renews it from now on, if that is known here.
+    pub(super) fn set_timeout(&self, timeout: Duration) {
+        if !self.marks.has(Marks::FETCHED) {
+            self.span.set(timeout);
+        }
     }
 
     /// Of generation 0, and not marked in any way that a lookup has to heed: nearly every session.
@@ -140,26 +148,39 @@ impl Marks {
 }
 
 /// A timeout in milliseconds, rounded up. What doesn't fit, 49 days, is for ever: another cap ends it.
-#[derive(Clone, Copy)]
-struct Span(u32);
+///
+/// Relaxed: whoever renews beside a re-timing does it by one timeout or the other, as if he had come before or after.
+struct Span(AtomicU32);
 
 impl Span {
     fn new(timeout: Duration) -> Self {
+        Self(AtomicU32::new(Self::of(timeout)))
+    }
+
+    fn of(timeout: Duration) -> u32 {
         // In 64 bits, for each insertion comes here: what does not fit there does not fit here.
         let parts = u64::from(timeout.subsec_nanos().div_ceil(1_000_000));
         let millis = timeout
             .as_secs()
             .saturating_mul(1_000)
             .saturating_add(parts);
-        Self(u32::try_from(millis).unwrap_or(u32::MAX))
+        u32::try_from(millis).unwrap_or(u32::MAX)
     }
 
-    fn get(self) -> Duration {
-        if self.0 == u32::MAX {
-            Duration::MAX
-        } else {
-            Duration::from_millis(self.0.into())
+    #[inline]
+    fn word(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn get(&self) -> Duration {
+        match self.word() {
+            u32::MAX => Duration::MAX,
+            millis => Duration::from_millis(millis.into()),
         }
+    }
+
+    fn set(&self, timeout: Duration) {
+        self.0.store(Self::of(timeout), Ordering::Relaxed);
     }
 }
 
@@ -185,7 +206,11 @@ mod tests {
                     (None, Some(TIMEOUT))
                 );
                 assert_eq!(session.is_plain(), generation == 0 && !set(1));
+                let shorter = Duration::from_millis(7);
+                session.set_timeout(shorter);
+                assert_eq!(session.timeout(), Some(shorter));
                 let session = session.fetched(u32::MAX);
+                session.set_timeout(shorter);
                 assert_eq!(
                     (session.removals(), session.timeout()),
                     (Some(u32::MAX), None)

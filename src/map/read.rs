@@ -168,7 +168,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 
     /// Gives a live entry another deadline, unless `deadline_of` gives none. `true` only if it then
-    /// lives until that.
+    /// lives until that. Nothing is asked about one that has expired.
     pub(super) fn retime(
         &self,
         hash: u64,
@@ -188,12 +188,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             if slot.load_link().is_marked() {
                 continue; // as in `get`
             }
+            if old.has_passed(now) {
+                return false;
+            }
             // SAFETY: the walk has reached the slot, and we are pinned.
             let Some(new) = (unsafe { slot.with_body(|_, value| deadline_of(value)) }) else {
                 return false;
             };
             let new = Deadline::new(new);
-            if old.has_passed(now) || new.has_passed(now) {
+            if new.has_passed(now) {
                 return false;
             }
             // Who removes for reasons of time changes this word before the mark, so either that
@@ -239,6 +242,7 @@ mod tests {
         let guard = map.pin();
         let entry = map.get_entry(&7, at(0), &guard).unwrap();
         assert_eq!((*entry.value(), entry.deadline()), (300, at(300)));
+        assert!(!map.retime_with(&7, |_| panic!("it has expired"), at(301)));
     }
 
     /// The condition is asked between the judgement and the mark.

@@ -84,3 +84,38 @@ fn what_has_expired_inside_is_not_asked_for_outside() {
     assert_eq!(resume(&cache, 1), None);
     assert_eq!((shared.fetches.lock().unwrap().len(), shared.len()), (1, 0));
 }
+
+#[test]
+fn a_use_renews_by_the_timeout_that_was_set_last() {
+    let (builder, hand) = builder();
+    let shared = Arc::new(Shared::default());
+    let cache = builder.update_time(true).external(shared.clone());
+    let cache = cache.build().unwrap();
+    let use_after = |n: u8, age: u64| {
+        hand.advance(seconds(age));
+        assert_eq!(resume(&cache, n), Some(n.into()), "after {age} s");
+        let guard = cache.pin();
+        let deadline = cache.get_entry(&key(n), &guard).unwrap().deadline();
+        deadline.saturating_since(cache.now())
+    };
+    establish(&cache, 1);
+    assert_eq!(use_after(1, 299), seconds(300));
+    for timeout in [3_600, 10, 700] {
+        assert!(cache.retime(&key(1), seconds(timeout)));
+        for _ in 0..2 {
+            assert_eq!(use_after(1, timeout - 1), seconds(timeout));
+        }
+    }
+    // A re-timing that comes too late changes nothing, should time go back.
+    let before = hand.now();
+    hand.advance(seconds(701));
+    assert!(!cache.retime(&key(1), seconds(5)));
+    hand.set(before);
+    assert_eq!(use_after(1, 0), seconds(700));
+
+    // What came from outside goes by the cache's timeout, whatever its own.
+    shared.store(TierSession::new(key(2), &2, seconds(60)));
+    assert_eq!(resume(&cache, 2), Some(2));
+    assert!(cache.retime(&key(2), seconds(3_600)));
+    assert_eq!(use_after(2, 1_000), seconds(300));
+}
