@@ -383,10 +383,13 @@ mutants() {
         mutant S4b "a renewal without regard to the lineage" session/renewal_against_flush
     fi
     if wanted S5; then
-        swap $handle 'self.map.retime_with(key, deadline_of, now)' \
-            'let guard = self.map.pin();
-        let deadline = self.map.get(key, now, &guard).and_then(deadline_of);
-        deadline.is_some_and(|deadline| self.map.retime(key, deadline, now))'
+        swap $handle 'self.map.retime_from(key, deadline_of, now);' \
+            '{
+            let guard = self.map.pin();
+            let found = self.map.get_entry(key, now, &guard);
+            let deadline = found.and_then(|found| deadline_of(found.value(), found.deadline()));
+            deadline.is_some_and(|deadline| self.map.retime(key, deadline, now))
+        };'
         mutant S5 "the cap of a session that was replaced meanwhile" session/renewal_against_replacement
     fi
 

@@ -1,5 +1,6 @@
 //! [`SessionCache`]: what is done to one session at a time.
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -275,6 +276,17 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// A use that [renews](SessionCacheBuilder::update_time) the session renews it by this timeout from now
     /// on; one that came from [outside](crate::ExternalTier) by the cache's, as before.
     ///
+    /// # With something outside
+    ///
+    /// What an [external tier](crate::ExternalTier) has keeps the life that it was stored with. (It can't be stored
+    /// again: another host may have used it meanwhile, or removed it, and then somebody would find it once more.) So
+    ///
+    /// - a session that is given a *longer* life is found by no other host after its first one; and then one for a
+    ///   single use, or one that is [taken](Self::take), is a miss here too, for nobody outside says whose it is.
+    /// - one that is given a *shorter* life is removed outside at once, so that it is not found there for longer than it
+    ///   lives here. It is still found inside; but if it is for a single use, or taken, that was its end. What another
+    ///   host has fetched before stays there until its own time.
+    ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
     /// use std::time::Duration;
@@ -291,11 +303,27 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn retime(&self, key: &SessionKey, timeout: Duration) -> bool {
-        self.inner.renew(key, |session| {
+        let inner = &*self.inner;
+        let renewed = inner.renew(key, |session| {
             session.set_timeout(timeout);
             timeout
-        })
+        });
+        if let (Some(Renewed::Shorter { fetched }), Some(external)) = (renewed, &inner.external) {
+            external.shortened(key, fetched);
+        }
+        renewed.is_some()
     }
+}
+
+/// What a session's life has become.
+#[derive(Clone, Copy)]
+pub(super) enum Renewed {
+    /// No shorter than it was.
+    Longer,
+    Shorter {
+        /// It came from outside.
+        fetched: bool,
+    },
 }
 
 impl<V: Send + Sync + 'static> Inner<V> {
@@ -379,13 +407,24 @@ impl<V: Send + Sync + 'static> Inner<V> {
         &self,
         key: &SessionKey,
         timeout_of: impl Fn(&Session<V>) -> Duration,
-    ) -> bool {
+    ) -> Option<Renewed> {
         let now = self.clock.now();
-        let deadline_of = |session: &Session<V>| {
-            self.admits(key, session)
-                .then(|| self.deadline(session, timeout_of(session), now))
+        // Of the last one that was asked about, and that is the one whose deadline changes.
+        let renewed = Cell::new(Renewed::Longer);
+        let deadline_of = |session: &Session<V>, old: Timestamp| {
+            self.admits(key, session).then(|| {
+                let new = self.deadline(session, timeout_of(session), now);
+                if new < old {
+                    let fetched = session.removals().is_some();
+                    renewed.set(Renewed::Shorter { fetched });
+                } else {
+                    renewed.set(Renewed::Longer);
+                }
+                new
+            })
         };
-        self.map.retime_with(key, deadline_of, now)
+        let lives = self.map.retime_from(key, deadline_of, now);
+        lives.then(|| renewed.get())
     }
 
     /// The session under `key`, without using it up.

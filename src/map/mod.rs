@@ -474,6 +474,19 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
+        self.retime_from(key, |value, _| deadline_of(value), now)
+    }
+
+    /// The same for who wants to know the deadline that is changed.
+    pub(crate) fn retime_from<Q>(
+        &self,
+        key: &Q,
+        deadline_of: impl Fn(&V, Timestamp) -> Option<Timestamp>,
+        now: Timestamp,
+    ) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         let guard = reclaim::pin();
         let same = |k: &K| key.equivalent(k);
         self.core

@@ -167,13 +167,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         }
     }
 
-    /// Gives a live entry another deadline, unless `deadline_of` gives none. `true` only if it then
-    /// lives until that. Nothing is asked about one that has expired.
+    /// Gives a live entry another deadline, unless `deadline_of`, which is told the one before, gives none. `true` only if
+    /// it then lives until that. Nothing is asked about one that has expired.
     pub(super) fn retime(
         &self,
         hash: u64,
         same: impl Fn(&K) -> bool,
-        deadline_of: impl Fn(&V) -> Option<Timestamp>,
+        deadline_of: impl Fn(&V, Timestamp) -> Option<Timestamp>,
         now: Timestamp,
         guard: &Guard,
     ) -> bool {
@@ -191,8 +191,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             if old.has_passed(now) {
                 return false;
             }
+            let of = |value: &V| deadline_of(value, old.timestamp());
             // SAFETY: the walk has reached the slot, and we are pinned.
-            let Some(new) = (unsafe { slot.with_body(|_, value| deadline_of(value)) }) else {
+            let Some(new) = (unsafe { slot.with_body(|_, value| of(value)) }) else {
                 return false;
             };
             let new = Deadline::new(new);

@@ -233,8 +233,8 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
         true
     }
 
-    /// A session has left the cache, or is to be resumed no more; whether to keep it here is the tier's to
-    /// say. Not called for those that were replaced or claimed.
+    /// A session has left the cache, or is to be resumed no more, or [no longer](crate::SessionCache::retime) than is known
+    /// here; whether to keep it here is the tier's to say. Not called for those that were replaced or claimed.
     fn remove(&self, key: &SessionKey, reason: Reason);
 }
 
@@ -293,11 +293,25 @@ impl<V: 'static> External<V> {
         if matches!(reason, Reason::Replaced | Reason::Taken) {
             return;
         }
-        if contain(|| self.tier.remove(key, reason)).is_none() {
-            self.panics.fetch_add(1, Ordering::Relaxed);
-        }
+        self.tell_of_removal(key, reason);
         if !matches!(reason, Reason::Expired | Reason::Evicted) {
             self.removed(key);
+        }
+    }
+
+    /// A session is to live shorter than it was said to when it went outside, or came from there.
+    pub(crate) fn shortened(&self, key: &SessionKey, fetched: bool) {
+        self.tell_of_removal(key, Reason::Removed);
+        // That would hide the session itself, if it was fetched: then two that fetch it at once still bring it back as
+        // it was.
+        if !fetched {
+            self.removed(key);
+        }
+    }
+
+    fn tell_of_removal(&self, key: &SessionKey, reason: Reason) {
+        if contain(|| self.tier.remove(key, reason)).is_none() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -119,3 +119,34 @@ fn a_use_renews_by_the_timeout_that_was_set_last() {
     assert!(cache.retime(&key(2), seconds(3_600)));
     assert_eq!(use_after(2, 1_000), seconds(300));
 }
+
+#[test]
+fn a_shorter_life_ends_outside_and_a_longer_one_stays_as_it_was_there() {
+    let shared = Arc::new(Shared::default());
+    let host = || builder().0.external(shared.clone()).build().unwrap();
+    let (a, b) = (host(), host());
+    (1..=4).for_each(|n| establish(&a, n));
+    let told = || shared.removed.lock().unwrap().clone();
+    assert!(a.retime(&key(1), seconds(400)) && a.retime(&key(2), seconds(300)));
+    assert!(!a.retime(&key(9), seconds(1)), "there is none");
+    assert_eq!((told(), shared.len()), (vec![], 4));
+    assert_eq!((resume(&b, 1), resume(&b, 2)), (Some(1), Some(2)));
+
+    for n in [3, 4] {
+        assert!(a.retime(&key(n), seconds(299)));
+    }
+    let removed = [3, 4].map(|n| (key(n), Reason::Removed));
+    assert_eq!((told(), shared.len()), (removed.to_vec(), 2));
+    assert_eq!((resume(&a, 3), resume(&b, 3)), (Some(3), None));
+    assert_eq!(a.server().take_with(&key(4), |_| ()), Resumed::Miss);
+    assert_eq!((a.counters().unclaimed, a.len()), (1, 3));
+    // As long as it was, or longer, is no news; and once it is short it may be longer again.
+    assert!(a.retime(&key(3), seconds(299)) && a.retime(&key(3), seconds(900)));
+    assert_eq!(told().len(), 2);
+
+    // Another host's, and inside of both: each goes by its own time.
+    assert!(b.retime(&key(2), seconds(10)));
+    assert_eq!(told().last(), Some(&(key(2), Reason::Removed)));
+    assert_eq!((resume(&b, 2), resume(&a, 2)), (Some(2), Some(2)));
+    assert_eq!(shared.len(), 1);
+}
