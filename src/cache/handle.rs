@@ -120,6 +120,10 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// Caches `value` under `key` as `options` say; otherwise like
     /// [`insert`](Self::insert).
     ///
+    /// With an [external tier](crate::ExternalTier) nothing is stored there: so nobody there gives away a session for a
+    /// single use that was inserted like this, and it is a miss. Such sessions go in by
+    /// [`Endpoint::established`](crate::Endpoint::established).
+    ///
     /// # Errors
     ///
     /// As for [`insert`](Self::insert).
@@ -215,7 +219,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// flush.
     ///
     /// With an [external tier](crate::ExternalTier) it is taken out there too, and this is `None` if another
-    /// host was first ([`claim`](crate::ExternalTier::claim) says so). What is outside and not inside is
+    /// host was first ([`claim`](crate::ExternalTier::claim) says so), or if it was never there, since it was
+    /// [inserted](Self::insert) and not [established](crate::Endpoint::established). What is outside and not inside is
     /// neither found nor taken: for that there is
     /// [`Endpoint::take_with`](crate::Endpoint::take_with).
     ///

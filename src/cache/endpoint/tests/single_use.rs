@@ -265,3 +265,24 @@ fn what_a_callback_hands_over_is_never_used_as_the_only_one() {
     assert_eq!(cache.take_cloned(&key(2)), None);
     assert_eq!((cache.len(), cache.counters().panics), (0, 0));
 }
+
+#[test]
+fn what_was_inserted_and_not_established_nobody_gives_away() {
+    let shared = Arc::new(Shared::default());
+    let cache = builder().0.external(shared.clone()).build().unwrap();
+    let once = SessionOptions::default().single_use(true);
+    cache.insert_with(key(1), 1, once).unwrap();
+    cache.insert(key(2), 2).unwrap();
+    assert!(cache.contains(&key(1)) && shared.len() == 0);
+    assert_eq!(
+        (cache.get_cloned(&key(1)), cache.take_cloned(&key(2))),
+        (None, None)
+    );
+    assert_eq!((cache.len(), cache.counters().unclaimed), (0, 2));
+    cache.server().established(key(1), 1, once).unwrap();
+    establish(&cache, 2);
+    assert_eq!(
+        (cache.get_cloned(&key(1)), cache.take_cloned(&key(2))),
+        (Some(1), Some(2))
+    );
+}
