@@ -364,13 +364,13 @@ mutants() {
         mutant S2b "a claim counted before it is made" session/fetch_against_take
     fi
     if wanted S3; then
-        swap $endpoint 'if !inner.claim(key, session) {' 'if !inner.claim(key, session) && false {'
+        swap $endpoint '= inner.claim(key, session) else' '= inner.claim(key, session).or(Some(true)) else'
         mutant S3 "a ticket found inside is used although nobody claimed it" \
             session/one_ticket_on_two_hosts
     fi
     if wanted S3b; then
-        swap $endpoint 'if once && !claimed && !self.claim(key, &session) {' \
-            'if once && !claimed && !self.claim(key, &session) && false {'
+        swap $endpoint 'if once && !claimed && self.claim(key, &session).is_none() {' \
+            'if once && !claimed && self.claim(key, &session).is_none() && false {'
         mutant S3b "the same for one found outside" session/one_ticket_on_two_hosts
     fi
     if wanted S4; then

@@ -14,8 +14,8 @@ use std::thread;
 use std::time::Instant;
 
 use sessionwheel::{
-    Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, SessionOptions,
-    TierSession,
+    Claim, Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey,
+    SessionOptions, TierSession,
 };
 
 type Sessions = HashMap<SessionId, (Instant, TierSession<String>)>;
@@ -50,8 +50,8 @@ impl ExternalTier<String> for Store {
     }
 
     /// In one step, so that one of all hosts gets it.
-    fn claim(&self, key: &SessionKey) -> bool {
-        self.with(|all| all.remove(key.id())).is_some()
+    fn claim(&self, key: &SessionKey) -> Claim {
+        self.with(|all| all.remove(key.id())).is_some().into()
     }
 
     /// One host may have no more room for a session that others still have.

@@ -148,8 +148,8 @@ mod tournament;
 mod wheel;
 
 pub use cache::{
-    Clock, Context, ContextsExhausted, Counters, Endpoint, Established, ExternalTier, Fetched,
-    ManualClock, Mode, Resumed, Role, SessionCache, SessionCacheBuilder, SessionId,
+    Claim, Clock, Context, ContextsExhausted, Counters, Endpoint, Established, ExternalTier,
+    Fetched, ManualClock, Mode, Resumed, Role, SessionCache, SessionCacheBuilder, SessionId,
     SessionIdTooLong, SessionKey, SessionOptions, SessionRef, Sessions, TierSession,
 };
 #[cfg(not(any(loom, shuttle)))]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::thread;
 use sessionwheel::{
-    Clock, Context, ExternalTier, Fetched, ManualClock, Reason, SessionCache, SessionCacheBuilder,
+    Claim, Clock, Context, ExternalTier, Fetched, ManualClock, Reason, SessionCache, SessionCacheBuilder,
     SessionId, SessionKey, SessionOptions, TierSession,
 };
 use sessionwheel_loom_tests::{TICK_BITS, after, check, tick};
@@ -64,8 +64,8 @@ impl ExternalTier<u64> for Outside {
         }
     }
 
-    fn claim(&self, _: &SessionKey) -> bool {
-        self.there.swap(0, Relaxed) == 1
+    fn claim(&self, _: &SessionKey) -> Claim {
+        (self.there.swap(0, Relaxed) == 1).into()
     }
 
     fn remove(&self, _: &SessionKey, _: Reason) {

@@ -168,7 +168,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     pub fn get<'g>(&'g self, key: &SessionKey, guard: &'g Guard) -> Option<&'g V> {
         self.inner
             .resume(key, guard)
-            .map(|found| found.value().value())
+            .map(|(found, _)| found.value().value())
     }
 
     /// Like [`get`](Self::get), with all that the cache knows of the session.
@@ -182,7 +182,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ) -> Option<SessionRef<'g, V>> {
         self.inner
             .resume(key, guard)
-            .map(|found| SessionRef::of(&found))
+            .map(|(found, arbitrated)| SessionRef::of(&found).arbitrated(arbitrated))
     }
 
     /// Calls `f` with the value of the session under `key`; otherwise like
@@ -243,7 +243,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         let inner = &*self.inner;
         let taken = inner.taken(key, guard);
         taken
-            .filter(|taken| inner.claim(key, taken.value()))
+            .filter(|taken| inner.claim(key, taken.value()).is_some())
             .map(|taken| taken.value().value())
     }
 
@@ -451,16 +451,17 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     /// The session under `key`, for resumption: a session for a single use is taken out by it, inside
-    /// and outside.
+    /// and outside. And whether it is known that nobody else may use that.
     #[inline]
     fn resume<'g>(
         &'g self,
         key: &SessionKey,
         guard: &'g Guard,
-    ) -> Option<Entry<'g, SessionKey, Session<V>>> {
+    ) -> Option<(Entry<'g, SessionKey, Session<V>>, bool)> {
         let found = self.found(key, guard)?;
         let session = found.value();
-        (!session.is_single_use() || self.claim(key, session)).then_some(found)
+        let arbitrated = !session.is_single_use() || self.claim(key, session)?;
+        Some((found, arbitrated))
     }
 
     /// The session under `key`, taken out inside.

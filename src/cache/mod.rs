@@ -85,7 +85,7 @@ pub use builder::SessionCacheBuilder;
 pub use clock::{Clock, ManualClock};
 pub use context::{Context, ContextsExhausted};
 pub use endpoint::{
-    Counters, Endpoint, Established, ExternalTier, Fetched, Mode, Resumed, Role, TierSession,
+    Claim, Counters, Endpoint, Established, ExternalTier, Fetched, Mode, Resumed, Role, TierSession,
 };
 #[cfg(not(any(loom, shuttle)))]
 pub use flusher::Flusher;

@@ -37,6 +37,7 @@ pub struct SessionRef<'g, V> {
     key: &'g SessionKey,
     session: &'g Session<V>,
     deadline: Timestamp,
+    arbitrated: bool,
 }
 
 impl<'g, V: Send + Sync + 'static> SessionRef<'g, V> {
@@ -51,7 +52,12 @@ impl<'g, V> SessionRef<'g, V> {
             key,
             session,
             deadline,
+            arbitrated: true,
         }
+    }
+
+    pub(super) fn arbitrated(self, arbitrated: bool) -> Self {
+        Self { arbitrated, ..self }
     }
 
     /// The key, as stored in the cache.
@@ -103,6 +109,15 @@ impl<'g, V> SessionRef<'g, V> {
         self.session.removals().is_some()
     }
 
+    /// Whether it is known that nobody else uses a session that this lookup has taken out. False if the [external
+    /// tier](crate::ExternalTier) could not decide and has let this host [use what it has](crate::Claim::Local): whoever takes
+    /// early data (0-RTT) of such a session may take it once more on another host. True of all other sessions, those
+    /// that may be used more than once included.
+    #[must_use]
+    pub fn is_arbitrated(&self) -> bool {
+        self.arbitrated
+    }
+
     /// Whether the session was inserted with the probation mark.
     #[must_use]
     pub fn is_on_probation(&self) -> bool {
@@ -126,6 +141,7 @@ impl<V> fmt::Debug for SessionRef<'_, V> {
             .field("authenticated_at", &self.authenticated_at())
             .field("single_use", &self.is_single_use())
             .field("from_outside", &self.is_from_outside())
+            .field("arbitrated", &self.arbitrated)
             .field("on_probation", &self.is_on_probation())
             .finish_non_exhaustive()
     }

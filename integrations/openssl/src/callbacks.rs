@@ -120,7 +120,9 @@ impl Shared {
         let once = self.options.single_use == SingleUse::Tls13 || ssl.max_early_data() > 0;
         let judge = |found: SessionRef<'_, Session>| {
             let session = self.judge(ssl, id, found.value())?;
-            Some((session, found.authenticated_at(), found.is_from_outside()))
+            let replayable = self.options.early_data == EarlyData::Own && found.is_from_outside();
+            let replayable = replayable || !found.is_arbitrated();
+            Some((session, found.authenticated_at(), replayable))
         };
         let server = self.cache.server();
         let found = if tls13 && once {
@@ -128,10 +130,10 @@ impl Shared {
         } else {
             server.resume_entry(&key, judge)
         };
-        let (session, authenticated_at, from_outside) = found.hit()??;
+        let (session, authenticated_at, replayable) = found.hit()??;
         ssl.set_ex_data(self.authenticated_at, authenticated_at);
         // Also of a connection that takes none yet: a callback that comes later may change that.
-        if tls13 && from_outside && self.options.early_data == EarlyData::Own {
+        if tls13 && replayable {
             refuse_early_data(ssl);
             if session.max_early_data() > 0 {
                 self.refused.early_data_refused.add_one();

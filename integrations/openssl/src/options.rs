@@ -113,7 +113,9 @@ pub enum SingleUse {
 /// Whose early data (0-RTT) is accepted, where the context allows any at all.
 ///
 /// A ticket brings its early data once because it is taken out by its first use. For one that comes from an
-/// [external tier](sessionwheel::ExternalTier) that holds as long as nobody puts back there what was used.
+/// [external tier](sessionwheel::ExternalTier) that holds as long as nobody puts back there what was used. Of one that the
+/// tier could not decide about, so that another host may use it too
+/// ([`Claim::Local`](sessionwheel::Claim::Local)), early data is refused in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum EarlyData {

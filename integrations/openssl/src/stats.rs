@@ -41,7 +41,8 @@ counters! {
     unauthenticated,
     /// Sessions that could not be duplicated or decoded, or that had another id than they were kept under.
     unusable,
-    /// Connections that allow early data and resumed a session from the external tier, whose early data would be refused.
+    /// Connections that allow early data and resumed a session from the external tier, or one that the tier could not
+    /// decide about, whose early data would be refused.
     early_data_refused,
     /// Handshakes that were put off because the external tier was still being asked; each time counts.
     put_off,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use openssl::ssl::{ErrorCode, SniError, SslContext, SslContextBuilder, SslVersion};
-use sessionwheel::{ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
+use sessionwheel::{Claim, ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
 use sessionwheel_openssl::{
     Attachment, EarlyData, Options, Session, SingleUse, Storage, TagKey, Tags, attach, suspend,
 };
@@ -41,8 +41,8 @@ impl ExternalTier<Session> for Outside {
         }
     }
 
-    fn claim(&self, key: &SessionKey) -> bool {
-        self.0.lock().unwrap().remove(key).is_some()
+    fn claim(&self, key: &SessionKey) -> Claim {
+        self.0.lock().unwrap().remove(key).is_some().into()
     }
 
     fn prepare(&self, key: &SessionKey) -> bool {
@@ -66,7 +66,7 @@ fn host(outside: &Outside, options: &Options) -> (SessionCache<Session>, SslCont
 }
 
 fn host_with(
-    outside: &Outside,
+    outside: &(impl ExternalTier<Session> + Clone),
     options: &Options,
     set: impl FnOnce(&mut SslContextBuilder),
 ) -> (SessionCache<Session>, SslContext, Attachment) {
@@ -153,6 +153,58 @@ fn early_data_of_a_session_from_outside_is_refused_unless_asked_for() {
         assert_eq!(got, b"early");
         connection.close();
         assert_eq!(attachment.stats().early_data_refused, u64::from(own));
+    }
+}
+
+/// The same, but nobody can be asked who may use a session.
+#[derive(Clone, Default)]
+struct Undecided(Outside);
+
+impl ExternalTier<Session> for Undecided {
+    fn store(&self, session: TierSession<&Session>) {
+        self.0.store(session);
+    }
+
+    fn fetch(&self, key: &SessionKey) -> Fetched<Session> {
+        self.0.fetch(key)
+    }
+
+    fn claim(&self, _: &SessionKey) -> Claim {
+        Claim::Local
+    }
+
+    fn remove(&self, key: &SessionKey, reason: Reason) {
+        self.0.remove(key, reason);
+    }
+}
+
+#[test]
+fn early_data_of_a_session_that_nobody_decides_about_is_refused() {
+    for early_data in [EarlyData::Own, EarlyData::All] {
+        let options = options().early_data(early_data);
+        let outside = Undecided::default();
+        let (cache, one, attachment) = host_with(&outside, &options, allow_early_data);
+        let client = Client::new(SslVersion::TLS1_3);
+        let session = client.session(&one);
+        let (got, connection) = client.early(&one, &session);
+        assert!(connection.resumed(), "as one of the host's own");
+        assert_eq!(got, b"");
+        connection.close();
+        assert_eq!(attachment.stats().early_data_refused, 1);
+        // It lies outside still.
+        let (got, connection) = client.early(&one, &session);
+        assert!(!connection.resumed());
+        assert_eq!(got, b"");
+        connection.close();
+        assert_eq!(cache.counters().unclaimed, 1);
+        // Where it is decided, its early data comes.
+        let (_, one, attachment) = host_with(&Outside::default(), &options, allow_early_data);
+        let session = client.session(&one);
+        let (got, connection) = client.early(&one, &session);
+        assert!(connection.resumed());
+        assert_eq!(got, b"early");
+        connection.close();
+        assert_eq!(attachment.stats().early_data_refused, 0);
     }
 }
 

@@ -234,11 +234,17 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
         self
     }
 
-    /// Whether a session for a single use that is here may be used when Redis can't be asked: no, if not
-    /// set.
+    /// Whether a session for a single use that is here may be used when Redis doesn't say who may: no, if not
+    /// set. That is so when Redis is down, and also when it is up and doesn't answer within the [deadline](Self::deadline),
+    /// or no connection is free, or the session's own write was not answered yet.
     ///
-    /// With yes, **each host that has the session here may use it once**, and so may one that gets it from
-    /// Redis later: a ticket can be replayed across hosts while Redis is down. Refuse 0-RTT then.
+    /// With yes, **each host that has established the session, or gets it from Redis meanwhile, may use it once**: a ticket
+    /// can be replayed across hosts. What was used like that is removed from Redis as soon as that can be asked, and not
+    /// given to anybody from then on.
+    ///
+    /// Such a use is a [`Claim::Local`](sessionwheel::Claim::Local): `sessionwheel-openssl` refuses its early data (0-RTT),
+    /// and a store of `sessionwheel-rustls` that is for a configuration which takes early data refuses the session.
+    /// Others ask [`SessionRef::is_arbitrated`](sessionwheel::SessionRef::is_arbitrated).
     pub fn local_when_down(mut self, local: bool) -> Self {
         self.settings.local_when_down = local;
         self

@@ -69,7 +69,7 @@ counters! {
     claimed_here,
     /// Claims that lost: the session had been used or removed, here or elsewhere.
     lost,
-    /// Claims that Redis could not be asked for: lost, unless
+    /// Claims that Redis could not be asked for, or not in time: lost, unless
     /// [`local_when_down`](crate::RedisTierBuilder::local_when_down).
     undecided,
     /// Sessions to be written.

@@ -1,11 +1,13 @@
 //! [`RedisTier`]: the external tier, call by call.
 
+mod claims;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use redis::Value;
-use sessionwheel::{Context, ExternalTier, Fetched, Reason, SessionKey, TierSession};
+use sessionwheel::{Claim, Context, ExternalTier, Fetched, Reason, SessionKey, TierSession};
 
 use crate::backoff::after;
 use crate::builder::{RedisTierBuilder, TierError};
@@ -22,9 +24,6 @@ use crate::seal::{For, NotOpened, open, seal};
 /// So long is what was removed here not asked for, if its removal can't be sent; then all that is older isn't taken. Longer
 /// than most sessions live, so that of too many marks theirs go first: that costs less.
 const LONGEST_REMOVAL: Duration = Duration::from_secs(24 * 3_600);
-
-/// How often it is looked whether a write that is under way has been answered.
-const LOOK: Duration = Duration::from_micros(50);
 
 /// Redis, or Valkey, as the external tier of a [`SessionCache`](sessionwheel::SessionCache).
 ///
@@ -316,34 +315,6 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
         }
     }
 
-    /// Whether a session that lies in Redis, if it lies anywhere else, is ours to use.
-    fn decide(&self, names: &Names, key: &SessionKey, until: Instant) -> bool {
-        let core = self.core();
-        let tallies = &core.tallies;
-        match core.ask(redis::cmd("GETDEL").arg(&*names.key), &names.key, until) {
-            // Only what was stored for this id is worth it.
-            Ok(Value::BulkString(sealed)) => {
-                let ours = self.open(names, key, &sealed, 0).is_some();
-                Tallies::add(if ours {
-                    &tallies.claimed
-                } else {
-                    &tallies.lost
-                });
-                ours
-            }
-            Ok(_) => {
-                Tallies::add(&tallies.lost);
-                false
-            }
-            Err(_) => self.undecided(),
-        }
-    }
-
-    fn undecided(&self) -> bool {
-        Tallies::add(&self.core().tallies.undecided);
-        self.core().settings.local_when_down
-    }
-
     /// Here it has expired, by its time or by the word of who flushed.
     fn expired(&self, key: SessionKey, name: Box<[u8]>, mark: Option<Arc<Entry>>) {
         let core = self.core();
@@ -356,35 +327,15 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
         core.enqueue_expired(Removal { key, name, mark });
     }
 
-    /// What the mark alone decides about a claim.
-    fn claim_by_mark(&self, mark: &Arc<Entry>, until: Instant) -> Claim {
+    /// From now on it is a miss here, and from Redis it is removed as soon as that can be.
+    fn let_go(&self, key: SessionKey, name: Box<[u8]>) {
         let core = self.core();
-        loop {
-            match mark.state() {
-                State::Queued => {
-                    if mark.step(State::Queued, State::Gone) {
-                        Tallies::add(&core.tallies.cancelled_writes);
-                        // There may be an older one of the same id.
-                        core.enqueue_removal(removal_of(mark));
-                        return Claim::Won;
-                    }
-                }
-                State::Unshared => {
-                    if mark.step(State::Unshared, State::Gone) {
-                        core.settle(mark);
-                        return Claim::Won;
-                    }
-                }
-                State::Sent => {
-                    if Instant::now() >= until {
-                        return Claim::Late;
-                    }
-                    std::thread::sleep(LOOK);
-                }
-                State::Gone | State::Removed => return Claim::Lost,
-                State::Written | State::Unknown => return Claim::Ask,
-            }
+        let until = core.now().saturating_add(LONGEST_REMOVAL);
+        let gone = Arc::new(Entry::new(key, name, Vec::new(), until, State::Gone));
+        if !core.put_mark(&gone) {
+            core.marks.watermark.raise();
         }
+        core.enqueue_removal(removal_of(&gone));
     }
 }
 
@@ -393,14 +344,6 @@ struct Names {
     context: Arc<[u8]>,
     /// In Redis.
     key: Box<[u8]>,
-}
-
-enum Claim {
-    Won,
-    Lost,
-    /// Its write was not answered within the deadline.
-    Late,
-    Ask,
 }
 
 fn removal_of(mark: &Arc<Entry>) -> Removal {
@@ -468,31 +411,8 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
     }
 
     /// Asks Redis who may use it, for the deadline at most.
-    fn claim(&self, key: &SessionKey) -> bool {
-        let Some(names) = self.names(key) else {
-            return true;
-        };
-        let core = self.core();
-        if !core.is_up() {
-            return self.undecided();
-        }
-        let until = self.until();
-        let mark = core.mark(key);
-        match mark.map_or(Claim::Ask, |mark| self.claim_by_mark(&mark, until)) {
-            Claim::Won => {
-                Tallies::add(&core.tallies.claimed_here);
-                true
-            }
-            Claim::Lost => {
-                Tallies::add(&core.tallies.lost);
-                false
-            }
-            Claim::Late => {
-                Tallies::add(&core.tallies.timeouts);
-                self.undecided()
-            }
-            Claim::Ask => self.decide(&names, key, until),
-        }
+    fn claim(&self, key: &SessionKey) -> Claim {
+        self.claimed(key)
     }
 
     /// One question instead of two, if Redis has to be asked and it is waited for.
@@ -552,12 +472,7 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
             }
             return;
         }
-        let until = core.now().saturating_add(LONGEST_REMOVAL);
-        let gone = Arc::new(Entry::new(*key, names.key, Vec::new(), until, State::Gone));
-        if !core.put_mark(&gone) {
-            core.marks.watermark.raise();
-        }
-        core.enqueue_removal(removal_of(&gone));
+        self.let_go(*key, names.key);
     }
 }
 

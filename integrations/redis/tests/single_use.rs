@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use redis::Commands;
+use sessionwheel::SessionRef;
 use support::proxy::Proxy;
 use support::server::Server;
 use support::*;
@@ -170,6 +171,46 @@ fn when_redis_is_down_it_is_a_miss_unless_asked_otherwise() {
         assert!((0..20).all(|n| !resumes(&a, n)));
         assert_eq!(tier.health().counters.undecided, 20);
     }
+}
+
+#[test]
+fn what_is_used_here_undecided_nobody_uses_later() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let proxy = Proxy::new(&server);
+    let patient = builder(&proxy.address()).timeouts(PATIENCE, PATIENCE);
+    let patient = patient.deadline(Duration::from_millis(200));
+    let (a, tier) = host(patient.local_when_down(true));
+    let (b, _tier_b) = host(builder(&server.address()));
+    eventually("a connection", || {
+        resumes(&a, 99);
+        tier.health().counters.misses > 0
+    });
+    let used = |n| {
+        let arbitrated = |found: SessionRef<'_, Vec<u8>>| found.is_arbitrated();
+        a.server().resume_entry(&key(n), arbitrated).hit()
+    };
+    proxy.hold_writes(true);
+    establish_once(&a, 1);
+    eventually("it is sent", || proxy.writes() == 1);
+    // Redis is up, and the write not answered.
+    assert_eq!(used(1), Some(false));
+    assert_eq!(tier.health().counters.undecided, 1);
+    proxy.hold_writes(false);
+    written(&tier);
+    assert_eq!(tier.health().counters.written, 1);
+    assert!(!resumes(&b, 1), "it was used at the other host");
+    assert_eq!(used(1), None);
+    assert!(server.keys().is_empty());
+
+    // Asked in time, as far as this machine is in time, Redis decides.
+    establish_once(&a, 2);
+    written(&tier);
+    let by = used(2);
+    assert_eq!(by, Some(tier.health().counters.undecided == 1));
+    written(&tier);
+    assert!(!resumes(&b, 2));
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub struct StoreStats {
     /// Calls of `take` that found a session from outside, in a store
     /// [for its own only](crate::RustlsStore::own_tls13_only).
     pub from_outside: u64,
+    /// Calls of `take` that found a session which another host may have used too, since the tier could not decide, in a store
+    /// [for its own only](crate::RustlsStore::own_tls13_only).
+    pub undecided: u64,
 }
 
 /// The live counters behind [`StoreStats`]. They are touched on refusals only, never on a hit.
@@ -27,6 +30,7 @@ pub(crate) struct Counters {
     pub(crate) oversized: Counter,
     pub(crate) not_stored: Counter,
     pub(crate) from_outside: Counter,
+    pub(crate) undecided: Counter,
 }
 
 impl Counters {
@@ -36,6 +40,7 @@ impl Counters {
             oversized: self.oversized.get(),
             not_stored: self.not_stored.get(),
             from_outside: self.from_outside.get(),
+            undecided: self.undecided.get(),
         }
     }
 }

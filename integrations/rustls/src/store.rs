@@ -128,7 +128,9 @@ impl RustlsStore {
     }
 
     /// Sessions that come from the cache's [external tier](sessionwheel::ExternalTier) are not resumed in TLS 1.3, but
-    /// [refused](StoreStats::from_outside), and their clients make a full handshake.
+    /// [refused](StoreStats::from_outside), and their clients make a full handshake. So are those that the tier could not
+    /// [decide about](sessionwheel::Claim::Local), and which another host may use too
+    /// ([`undecided`](StoreStats::undecided)).
     ///
     /// For configurations that take early data (0-RTT): rustls takes it of any session that it gets, once. Whoever can write
     /// to the tier could put back there what was used, and have it taken again. Without this, and with early data, that is
@@ -215,14 +217,20 @@ impl StoresServerSessions for RustlsStore {
         let key = self.key(key)?;
         let server = self.cache.server();
         let taken = server.take_entry(&key, |found| {
-            let refused = self.own_tls13_only && found.is_from_outside();
-            (!refused).then(|| copy(found.value()))
+            let replayable = if found.is_from_outside() {
+                Some(&self.refused.from_outside)
+            } else {
+                (!found.is_arbitrated()).then_some(&self.refused.undecided)
+            };
+            match replayable.filter(|_| self.own_tls13_only) {
+                None => Some(copy(found.value())),
+                Some(refused) => {
+                    refused.add_one();
+                    None
+                }
+            }
         });
-        let taken = taken.hit()?;
-        if taken.is_none() {
-            self.refused.from_outside.add_one();
-        }
-        taken
+        taken.hit()?
     }
 
     /// True unless the cache's maximum is 0 or its mode leaves servers out.

@@ -11,7 +11,9 @@ use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use rustls::server::StoresServerSessions;
 use rustls::version::{TLS12, TLS13};
-use sessionwheel::{Context, ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
+use sessionwheel::{
+    Claim, Context, ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession,
+};
 use sessionwheel_rustls::{KEY_LEN, MAX_VALUE_LEN, RustlsStore, StoredSession};
 use support::{Identity, cache_with_clock, handshake};
 
@@ -129,8 +131,8 @@ impl ExternalTier<StoredSession> for Shared {
         }
     }
 
-    fn claim(&self, key: &SessionKey) -> bool {
-        self.0.lock().unwrap().remove(key).is_some()
+    fn claim(&self, key: &SessionKey) -> Claim {
+        self.0.lock().unwrap().remove(key).is_some().into()
     }
 
     fn remove(&self, key: &SessionKey, _: Reason) {
@@ -191,4 +193,46 @@ fn a_store_for_its_own_takes_none_from_outside() {
     assert_eq!(b.get(&[3; KEY_LEN]), Some(vec![3; 85]));
     assert_eq!(b.take(&[3; KEY_LEN]), None);
     assert_eq!((a.stats().from_outside, b.stats().from_outside), (0, 2));
+}
+
+/// The same, but nobody can be asked who may use a ticket.
+struct Undecided(Shared);
+
+impl ExternalTier<StoredSession> for Undecided {
+    fn store(&self, session: TierSession<&StoredSession>) {
+        self.0.store(session);
+    }
+
+    fn fetch(&self, key: &SessionKey) -> Fetched<StoredSession> {
+        self.0.fetch(key)
+    }
+
+    fn claim(&self, _: &SessionKey) -> Claim {
+        Claim::Local
+    }
+
+    fn remove(&self, key: &SessionKey, reason: Reason) {
+        self.0.remove(key, reason);
+    }
+}
+
+#[test]
+fn where_early_data_is_taken_no_ticket_is_that_nobody_decides_about() {
+    let identity = Identity::new();
+    for (size, given) in [(0, true), (1 << 14, false)] {
+        let builder = SessionCache::builder().external(Undecided(Shared::default()));
+        let cache = builder.build().unwrap();
+        let mut configuration = identity.server_config(Arc::new(store()));
+        configuration.max_early_data_size = size;
+        let store = RustlsStore::new(&cache)
+            .unwrap()
+            .install(&mut configuration);
+        let (key, value) = (vec![7; KEY_LEN], vec![7; 85]);
+        assert!(store.put(key.clone(), value.clone()));
+        let found = configuration.session_storage.take(&key);
+        assert_eq!(found, given.then_some(value));
+        assert_eq!(store.stats().undecided, u64::from(!given));
+        assert_eq!(store.take(&key), None, "once, whoever decides");
+        assert_eq!(store.stats().from_outside, 0);
+    }
 }

@@ -9,7 +9,7 @@ use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use rustls::server::StoresServerSessions;
 use rustls::version::{TLS12, TLS13};
-use sessionwheel::{ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
+use sessionwheel::{Claim, ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
 use sessionwheel_rustls::{RustlsStore, StoredSession};
 use support::hello::Hello;
 use support::{
@@ -163,8 +163,8 @@ impl ExternalTier<StoredSession> for Nothing {
     fn fetch(&self, _: &SessionKey) -> Fetched<StoredSession> {
         Fetched::Miss
     }
-    fn claim(&self, _: &SessionKey) -> bool {
-        true
+    fn claim(&self, _: &SessionKey) -> Claim {
+        Claim::Won
     }
     fn remove(&self, _: &SessionKey, _: Reason) {}
 }
@@ -227,7 +227,7 @@ impl ExternalTier<StoredSession> for Broken {
     fn fetch(&self, _: &SessionKey) -> Fetched<StoredSession> {
         panic!("fetch")
     }
-    fn claim(&self, _: &SessionKey) -> bool {
+    fn claim(&self, _: &SessionKey) -> Claim {
         panic!("claim")
     }
     fn remove(&self, _: &SessionKey, _: Reason) {

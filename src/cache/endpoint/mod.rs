@@ -17,8 +17,8 @@ pub use counters::Counters;
 pub(super) use counters::{Count, Tallies};
 pub(super) use modes::Modes;
 pub use modes::{Mode, Role};
+pub use tier::{Claim, ExternalTier, Fetched, TierSession};
 pub(super) use tier::{External, GetCallback, authenticated_at};
-pub use tier::{ExternalTier, Fetched, TierSession};
 
 use super::handle::{Inner, SessionCache};
 use super::id::SessionKey;
@@ -390,15 +390,17 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
             };
             if let Some(found) = found {
                 let session = found.value();
+                let mut arbitrated = true;
                 if once || session.is_single_use() {
-                    if !inner.claim(key, session) {
+                    let Some(by_tier) = inner.claim(key, session) else {
                         return Resumed::Miss;
-                    }
+                    };
+                    arbitrated = by_tier;
                 } else if inner.modes.update_time {
                     inner.renew(key, |session| inner.timeout_of(session));
                 }
                 inner.tallies.count(Count::Hit);
-                return Resumed::Hit(f(SessionRef::of(&found)));
+                return Resumed::Hit(f(SessionRef::of(&found).arbitrated(arbitrated)));
             }
             if inner.is_expired(key, inner.clock.now(), &guard) {
                 inner.tallies.count(Count::Timeout);
@@ -446,23 +448,28 @@ impl<V: Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// A session has been taken out inside, or found outside: whether it may be used.
-    pub(super) fn claim(&self, key: &SessionKey, session: &Session<V>) -> bool {
+    /// A session has been taken out inside, or found outside. `None` if it may not be used, else whether it is known that
+    /// nobody else may.
+    pub(super) fn claim(&self, key: &SessionKey, session: &Session<V>) -> Option<bool> {
         let Some(external) = &self.external else {
-            return true;
+            return Some(true);
         };
-        let claimed = if external.arbitrates {
+        let here = session.removals().is_none();
+        let claim = if external.arbitrates {
             let claimed = self.contained(|| external.tier.claim(key));
             external.removed(key);
-            claimed.unwrap_or(false)
+            claimed.unwrap_or(Claim::Lost)
         } else {
             // Whoever has taken it inside is the only one. What a callback has handed over it may hand over again.
-            session.removals().is_none()
+            Claim::from(here)
         };
-        if !claimed {
-            self.tallies.count(Count::Unclaimed);
+        match claim {
+            Claim::Won => return Some(true),
+            Claim::Local if here => return Some(false),
+            Claim::Local | Claim::Lost => {}
         }
-        claimed
+        self.tallies.count(Count::Unclaimed);
+        None
     }
 
     /// Nobody has looked inside for what was taken outside just now: nor shall anybody find it there, whether it was
@@ -531,7 +538,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         );
         let session = session.fetched(removals);
         let once = once || session.is_single_use();
-        if once && !claimed && !self.claim(key, &session) {
+        if once && !claimed && self.claim(key, &session).is_none() {
             return Resumed::Miss;
         }
         if once && !self.modes.internal_lookup {

@@ -34,8 +34,8 @@ impl ExternalTier<u64> for Arc<Shared> {
         }
     }
 
-    fn claim(&self, key: &SessionKey) -> bool {
-        self.sessions.lock().unwrap().remove(key).is_some()
+    fn claim(&self, key: &SessionKey) -> Claim {
+        self.sessions.lock().unwrap().remove(key).is_some().into()
     }
 
     fn remove(&self, key: &SessionKey, reason: Reason) {
@@ -319,7 +319,7 @@ impl<F: Fn(&SessionKey) + Send + Sync + 'static> ExternalTier<u64> for Meddling<
         (self.1)(key);
         fetched
     }
-    fn claim(&self, key: &SessionKey) -> bool {
+    fn claim(&self, key: &SessionKey) -> Claim {
         self.0.claim(key)
     }
     fn remove(&self, key: &SessionKey, reason: Reason) {
@@ -427,7 +427,7 @@ fn a_tier_that_panics_costs_a_miss() {
         fn fetch(&self, _: &SessionKey) -> Fetched<u64> {
             panic!("planted");
         }
-        fn claim(&self, _: &SessionKey) -> bool {
+        fn claim(&self, _: &SessionKey) -> Claim {
             panic!("planted");
         }
         fn remove(&self, _: &SessionKey, _: Reason) {

@@ -118,6 +118,26 @@ pub enum Fetched<V> {
     Pending,
 }
 
+/// What an [`ExternalTier`] says to the one who wants to use a session for a single use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// It is his, and nobody else's on any host.
+    Won,
+    /// Somebody else has it, or it was removed, or there is none: a miss.
+    Lost,
+    /// It can't be said now, and what is here may be used all the same: by one on this host, who has taken it inside, but
+    /// perhaps by others on other hosts too. So only a session that was established with this cache is used, and it
+    /// [says so](crate::SessionRef::is_arbitrated); one that came from outside is a miss.
+    Local,
+}
+
+impl From<bool> for Claim {
+    /// True has won.
+    fn from(won: bool) -> Self {
+        if won { Self::Won } else { Self::Lost }
+    }
+}
+
 impl<V> fmt::Debug for Fetched<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -146,7 +166,7 @@ impl<V> fmt::Debug for Fetched<V> {
 ///
 /// ```
 /// use sessionwheel::{
-///     Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, SessionOptions,
+///     Claim, Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, SessionOptions,
 ///     TierSession,
 /// };
 /// use std::collections::HashMap;
@@ -173,8 +193,8 @@ impl<V> fmt::Debug for Fetched<V> {
 ///         session.remaining = remaining;
 ///         Fetched::Hit(session)
 ///     }
-///     fn claim(&self, key: &SessionKey) -> bool {
-///         self.0.lock().unwrap().remove(key.id()).is_some()
+///     fn claim(&self, key: &SessionKey) -> Claim {
+///         self.0.lock().unwrap().remove(key.id()).is_some().into()
 ///     }
 ///     fn remove(&self, key: &SessionKey, _reason: Reason) {
 ///         self.0.lock().unwrap().remove(key.id());
@@ -209,11 +229,11 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     /// [`authenticated_for`](TierSession::authenticated_for).
     fn fetch(&self, key: &SessionKey) -> Fetched<V>;
 
-    /// Takes the session under `key` out: true for one of all who ask, on all hosts.
+    /// Takes the session under `key` out: [`Won`](Claim::Won) for one of all who ask, on all hosts.
     ///
     /// Called when a session for a single use was found, inside or outside, or a session was
-    /// [taken](crate::SessionCache::take). It is used only if this says true.
-    fn claim(&self, key: &SessionKey) -> bool;
+    /// [taken](crate::SessionCache::take). It is not used if this says [`Lost`](Claim::Lost).
+    fn claim(&self, key: &SessionKey) -> Claim;
 
     /// [`fetch`](Self::fetch) and [`claim`](Self::claim) in one, for tiers that have one step for both: the session, if it was
     /// there and is the caller's alone now. `None`, as by default, if those are to be called one after the other.
@@ -252,8 +272,8 @@ where
     }
 
     /// Nobody asks it.
-    fn claim(&self, _: &SessionKey) -> bool {
-        false
+    fn claim(&self, _: &SessionKey) -> Claim {
+        Claim::Lost
     }
 
     fn remove(&self, _: &SessionKey, _: Reason) {}

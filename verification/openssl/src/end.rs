@@ -8,8 +8,8 @@ use std::time::Duration;
 use libc::{c_int, c_long};
 use openssl::ssl::SslContext;
 use sessionwheel::{
-    Clock, Context, Endpoint, ExternalTier, Fetched, ManualClock, Mode, Reason, Role, SessionCache,
-    SessionId, SessionKey, SessionOptions, TierSession,
+    Claim, Clock, Context, Endpoint, ExternalTier, Fetched, ManualClock, Mode, Reason, Role,
+    SessionCache, SessionId, SessionKey, SessionOptions, TierSession,
 };
 use sessionwheel_openssl::ffi::{
     SSL_CTRL_SESS_CACHE_FULL, SSL_CTRL_SESS_NUMBER, SSL_SESS_CACHE_UPDATE_TIME,
@@ -79,8 +79,14 @@ impl ExternalTier<u32> for Outside {
         }
     }
 
-    fn claim(&self, key: &SessionKey) -> bool {
-        self.0.lock().unwrap().outside.remove(&id_of(key)).is_some()
+    fn claim(&self, key: &SessionKey) -> Claim {
+        self.0
+            .lock()
+            .unwrap()
+            .outside
+            .remove(&id_of(key))
+            .is_some()
+            .into()
     }
 
     /// It may still be resumed on other hosts.

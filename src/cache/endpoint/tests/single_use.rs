@@ -55,7 +55,7 @@ impl ExternalTier<u64> for OneStep {
         self.0.fetch(key)
     }
 
-    fn claim(&self, key: &SessionKey) -> bool {
+    fn claim(&self, key: &SessionKey) -> Claim {
         self.0.claim(key)
     }
 
@@ -285,4 +285,69 @@ fn what_was_inserted_and_not_established_nobody_gives_away() {
         (cache.get_cloned(&key(1)), cache.take_cloned(&key(2))),
         (Some(1), Some(2))
     );
+}
+
+/// A tier that can't be asked who may use a session.
+struct Undecided(Arc<Shared>);
+
+impl ExternalTier<u64> for Undecided {
+    fn store(&self, session: TierSession<&u64>) {
+        self.0.store(session);
+    }
+
+    fn fetch(&self, key: &SessionKey) -> Fetched<u64> {
+        self.0.fetch(key)
+    }
+
+    fn claim(&self, _: &SessionKey) -> Claim {
+        Claim::Local
+    }
+
+    fn remove(&self, key: &SessionKey, reason: Reason) {
+        self.0.remove(key, reason);
+    }
+}
+
+#[test]
+fn what_nobody_can_decide_is_used_where_it_was_established_and_says_so() {
+    let shared = Arc::new(Shared::default());
+    let decided = builder().0.external(shared.clone()).build().unwrap();
+    let undecided = builder().0.external(Undecided(shared.clone()));
+    let undecided = undecided.build().unwrap();
+    let alone = builder().0.build().unwrap();
+    let arbitrated = |found: SessionRef<'_, u64>| found.is_arbitrated();
+    let once = SessionOptions::default().single_use(true);
+    for (cache, by) in [(&decided, true), (&undecided, false), (&alone, true)] {
+        let server = cache.server();
+        for n in [1, 2] {
+            server.established(key(n), n.into(), once).unwrap();
+        }
+        (3..=5).for_each(|n| establish(cache, n));
+        assert_eq!(server.resume_entry(&key(1), arbitrated).hit(), Some(by));
+        let guard = cache.pin();
+        assert_eq!(cache.get_entry(&key(2), &guard).map(arbitrated), Some(by));
+        assert_eq!(server.take_entry(&key(3), arbitrated).hit(), Some(by));
+        assert_eq!(cache.take_cloned(&key(4)), Some(4));
+        for n in 1..=4 {
+            // Outside it may lie still.
+            assert_eq!(server.take_entry(&key(n), arbitrated), Resumed::Miss);
+            assert_eq!(cache.take_cloned(&key(n)), None);
+        }
+        let unclaimed = if by { 0 } else { 4 };
+        assert_eq!(cache.counters().unclaimed, unclaimed);
+        // What may be used more often is nobody's alone.
+        assert_eq!(server.resume_entry(&key(5), arbitrated).hit(), Some(true));
+        assert!(cache.iter(&guard).all(arbitrated));
+    }
+    // From outside, inside or not, nobody but the tier can say.
+    shared.sessions.lock().unwrap().clear();
+    decided.server().established(key(6), 6, once).unwrap();
+    establish(&decided, 7);
+    assert_eq!(
+        undecided.server().resume_entry(&key(6), arbitrated),
+        Resumed::Miss
+    );
+    assert_eq!(resume(&undecided, 7), Some(7));
+    assert_eq!(undecided.take_cloned(&key(7)), None);
+    assert_eq!(resume(&decided, 6), Some(6));
 }
