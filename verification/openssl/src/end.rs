@@ -2,24 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use libc::{c_int, c_long};
 use openssl::ssl::SslContext;
-use sessionwheel::{
-    Claim, Clock, Context, Endpoint, ExternalTier, Fetched, ManualClock, Mode, Reason, Role,
-    SessionCache, SessionId, SessionKey, SessionOptions, TierSession,
-};
+use sessionwheel::{Clock, Endpoint, ManualClock, Mode, Role, SessionCache, SessionOptions};
 use sessionwheel_openssl::ffi::{
     SSL_CTRL_SESS_CACHE_FULL, SSL_CTRL_SESS_NUMBER, SSL_SESS_CACHE_UPDATE_TIME,
 };
 
+use crate::desk::{Outside, Shared, id_of, key};
 use crate::difference::Met;
-use crate::ffi::{Cache, Session, TLS_1_2};
-use crate::handshake::{self, bytes, calls};
+use crate::ffi::{Cache, Session};
+use crate::handshake::{self, Version, calls, like};
 use crate::pair::{Wrong, ensure, seconds};
-use crate::spec::{Counts, Events, Kept, Sessions, Setup, Spec, State, TIMEOUT};
+use crate::spec::{Counts, Events, Kept, Setup, Spec, State, TIMEOUT};
 
 /// `SSL_CTRL_SESS_CONNECT` and so on, of clients and of servers.
 const BEGUN: [c_int; 2] = [21, 24];
@@ -28,92 +26,34 @@ const RENEGOTIATED: [c_int; 2] = [23, 26];
 /// `SSL_CTRL_SESS_HIT`, `_CB_HIT`, `_MISSES`, `_TIMEOUTS`.
 const LOOKUPS: [c_int; 4] = [27, 28, 29, 30];
 
-/// What a cache of ours has called, and what lies outside.
-#[derive(Default)]
-struct Desk {
-    events: Events,
-    outside: Sessions,
-    keeps: bool,
-    now: i64,
-}
-
-type Shared = Arc<Mutex<Desk>>;
-
-fn id_of(key: &SessionKey) -> usize {
-    key.id().as_bytes()[0].into()
-}
-
-fn key(id: usize) -> SessionKey {
-    SessionKey::new(Context::DEFAULT, SessionId::from(bytes(id)))
-}
-
-/// What lies outside of ours.
-struct Outside(Shared);
-
-impl ExternalTier<u32> for Outside {
-    fn store(&self, session: TierSession<&u32>) {
-        let mut desk = self.0.lock().unwrap();
-        let (id, timeout) = (id_of(&session.key), session.remaining.as_secs() as i64);
-        let (deadline, serial) = (desk.now + timeout, *session.value);
-        desk.events.stored.push(id);
-        desk.outside.insert(
-            id,
-            Kept {
-                deadline,
-                timeout,
-                serial,
-            },
-        );
-    }
-
-    fn fetch(&self, key: &SessionKey) -> Fetched<u32> {
-        let mut desk = self.0.lock().unwrap();
-        desk.events.fetched.push(id_of(key));
-        let found = desk.outside.get(&id_of(key)).copied();
-        match found.filter(|kept| kept.deadline >= desk.now) {
-            Some(kept) => {
-                let remaining = Duration::from_secs((kept.deadline - desk.now) as u64);
-                Fetched::Hit(TierSession::new(*key, kept.serial, remaining))
-            }
-            None => Fetched::Miss,
-        }
-    }
-
-    fn claim(&self, key: &SessionKey) -> Claim {
-        self.0
-            .lock()
-            .unwrap()
-            .outside
-            .remove(&id_of(key))
-            .is_some()
-            .into()
-    }
-
-    /// It may still be resumed on other hosts.
-    fn remove(&self, key: &SessionKey, _: Reason) {
-        self.0.lock().unwrap().events.told.push(id_of(key));
-    }
-}
-
 /// A handshake as OpenSSL did it.
 pub(crate) struct Handshake<'h> {
     /// What the client has offered.
     pub(crate) offer: Option<usize>,
     /// Whether the server has resumed it.
     pub(crate) resumed: bool,
-    /// The id of the session that it made otherwise, here or at the other cache,
+    /// The id of the session that it made, here or at the other cache: in TLS 1.2 if it has resumed none,
     pub(crate) id: usize,
     /// how that is kept,
     pub(crate) kept: Kept,
     /// whether the new-session callback says that it is,
     pub(crate) keeps: bool,
-    /// and the object. It has no id if the server does not keep it.
+    /// and the object, or the one that was resumed. In TLS 1.2 it has no id if the server does not keep it.
     pub(crate) made: &'h Session,
+}
+
+impl Handshake<'_> {
+    /// Whether there is a new session.
+    fn is_new(&self) -> bool {
+        let name = self.made.view().id();
+        !name.is_empty() && handshake::id_of(name) == self.id
+    }
 }
 
 /// Both caches at one end.
 pub(crate) struct End {
     pub(crate) role: Role,
+    version: Version,
     pub(crate) setup: Setup,
     pub(crate) context: SslContext,
     theirs: Cache,
@@ -130,8 +70,8 @@ pub(crate) struct End {
 }
 
 impl End {
-    pub(crate) fn new(role: Role, setup: Setup, start: i64) -> Self {
-        let context = handshake::context(role, bits(&setup), setup.outside);
+    pub(crate) fn new(role: Role, version: Version, setup: Setup, start: i64) -> Self {
+        let context = handshake::context(version, role, bits(&setup), setup.outside);
         let mut theirs = handshake::cache(&context);
         theirs.set_size(match setup.maximum {
             0 => 0,
@@ -165,6 +105,7 @@ impl End {
         }
         let mut end = Self {
             role,
+            version,
             setup,
             context,
             theirs,
@@ -197,7 +138,7 @@ impl End {
     /// All that OpenSSL has inside or outside gets the deadlines that the specification knows.
     fn stamp_all(&self) {
         for session in self.theirs.sessions() {
-            let id = usize::from(session.view().id()[0]);
+            let id = handshake::id_of(session.view().id());
             if let Some(&kept) = self.states[0].inside.get(&id) {
                 self.stamp(&session, kept);
             }
@@ -229,6 +170,12 @@ impl End {
         self.states[0].outside.contains_key(&id)
     }
 
+    /// For how long sessions of that id live each time, inside and outside.
+    pub(crate) fn timeouts(&self, id: usize) -> impl Iterator<Item = i64> {
+        let places = self.states.iter().flat_map(|s| [&s.inside, &s.outside]);
+        places.filter_map(move |sessions| Some(sessions.get(&id)?.timeout))
+    }
+
     fn endpoint(&self) -> Endpoint<'_, u32> {
         match self.role {
             Role::Server => self.ours.server(),
@@ -241,6 +188,7 @@ impl End {
         Spec {
             ours: which == 1,
             role: self.role,
+            version: self.version,
             setup: self.setup,
             now: self.now,
             state: &mut states[which],
@@ -264,6 +212,9 @@ impl End {
                 Role::Server => found.is_some(),
                 Role::Client => done.resumed,
             };
+            if let Some(used) = self.uses(done) {
+                spec.used(used);
+            }
             if self.establishes(done, resumed) {
                 spec.established(done.id, done.kept, done.keeps);
             }
@@ -277,7 +228,7 @@ impl End {
             done.offer,
             done.resumed
         );
-        if !done.resumed && !done.made.view().id().is_empty() {
+        if done.is_new() {
             self.objects.insert(done.id, done.made.duplicate());
         }
 
@@ -297,9 +248,16 @@ impl End {
             Role::Server => got.is_some(),
             Role::Client => done.resumed,
         };
+        if let Some(used) = self
+            .uses(done)
+            .filter(|_| self.setup.mode.includes(self.role))
+        {
+            self.ours.remove(&key(used));
+        }
         if self.establishes(done, resumed) {
             let timeout = Duration::from_secs(done.kept.timeout as u64);
             let options = SessionOptions::default().timeout(timeout);
+            let options = options.tls13(self.version.is_13());
             let established = endpoint.established(key(done.id), done.kept.serial, options);
             established.map_err(|error| format!("ours refused {}: {error}", done.id))?;
         }
@@ -309,8 +267,16 @@ impl End {
 
     /// Whether a handshake comes to a new session here: for a client it does not without an id.
     fn establishes(&self, done: &Handshake<'_>, resumed: bool) -> bool {
-        let is_one = self.role == Role::Server || !done.made.view().id().is_empty();
-        is_one && !resumed
+        match self.role {
+            Role::Server => self.version.is_13() || !resumed,
+            Role::Client => done.is_new(),
+        }
+    }
+
+    /// What a client has resumed, if it does that once: in TLS 1.3.
+    fn uses(&self, done: &Handshake<'_>) -> Option<usize> {
+        let used = self.role == Role::Client && self.version.is_13() && done.resumed;
+        done.offer.filter(|_| used)
     }
 
     /// An operation on both that no handshake comes to; what it gives has to be what the specification says, which gets
@@ -350,11 +316,12 @@ impl End {
             .states
             .each_ref()
             .map(|state| state.inside.get(&id).map(|k| k.serial));
+        let like = like(self.version, self.role, id);
         self.both(
             met,
             |spec| spec.take(id).map(|kept| kept.serial),
             |theirs| {
-                let removed = theirs.remove(&Session::of_version(&bytes(id), TLS_1_2));
+                let removed = theirs.remove(&like);
                 serials[0].filter(|_| removed)
             },
             |endpoint, _| endpoint.take_with(&key(id), |&serial| serial).hit(),
@@ -362,10 +329,11 @@ impl End {
     }
 
     pub(crate) fn remove(&mut self, id: usize, met: &Met) -> Result<(), Wrong> {
+        let like = like(self.version, self.role, id);
         self.both(
             met,
             |spec| spec.remove(id),
-            |theirs| theirs.remove(&Session::of_version(&bytes(id), TLS_1_2)),
+            |theirs| theirs.remove(&like),
             |_, ours| ours.remove(&key(id)),
         )
     }
@@ -466,7 +434,7 @@ impl End {
             .theirs
             .sessions()
             .iter()
-            .map(|s| usize::from(s.view().id()[0]))
+            .map(|s| handshake::id_of(s.view().id()))
             .collect();
         inside.sort_unstable();
         let wanted: Vec<_> = self.states[0].inside.keys().copied().collect();

@@ -1,5 +1,5 @@
-//! Handshakes in memory, and what OpenSSL calls in them. TLS 1.2 with a key that both ends have beforehand: no
-//! certificates, and no tickets.
+//! Handshakes in memory, and what OpenSSL calls in them, without stateless tickets. TLS 1.2 with a key that both ends
+//! have beforehand, and no certificates; TLS 1.3 with a certificate, for there such a key counts as a resumption.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -8,30 +8,85 @@ use std::mem;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::slice;
+use std::sync::LazyLock;
 
 use foreign_types::ForeignTypeRef;
 use libc::{c_int, c_long, c_uchar, c_uint};
+use openssl::asn1::Asn1Time;
+use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::sha::sha256;
 use openssl::ssl::{
     ErrorCode, ShutdownState, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslRef,
     SslStream, SslVersion,
 };
+use openssl::x509::{X509, X509Name};
 use openssl_sys::{SSL, SSL_CTX, SSL_SESSION};
 use sessionwheel::Role;
 use sessionwheel_openssl::ffi::SSL_CTX_set_generate_session_id;
 
-use crate::ffi::{Cache, Session};
+use crate::ffi::{Cache, Session, TLS_1_2, TLS_1_3};
 
 /// More than any handshake takes.
 const ROUNDS: usize = 10;
+
+/// A version of the protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// TLS 1.2: a full handshake makes one session, a resumed one none.
+    Tls12,
+    /// TLS 1.3 with stateful tickets (`SSL_OP_NO_TICKET`): a full handshake makes so many sessions, a resumed one
+    /// makes another.
+    Tls13(usize),
+}
+
+impl Version {
+    /// Whether it is TLS 1.3.
+    #[must_use]
+    pub fn is_13(self) -> bool {
+        self != Self::Tls12
+    }
+
+    fn of_openssl(self) -> SslVersion {
+        match self {
+            Self::Tls12 => SslVersion::TLS1_2,
+            Self::Tls13(_) => SslVersion::TLS1_3,
+        }
+    }
+}
 
 /// The bytes of an id.
 pub(crate) fn bytes(id: usize) -> [u8; 32] {
     [u8::try_from(id).expect("a small number"); 32]
 }
 
-fn id_of(bytes: &[u8]) -> usize {
-    bytes[0].into()
+/// What OpenSSL calls the session of that id at one end: in TLS 1.3 a client by the hash of its ticket, which is the id.
+fn name(version: Version, role: Role, id: usize) -> [u8; 32] {
+    if version.is_13() && role == Role::Client {
+        sha256(&bytes(id))
+    } else {
+        bytes(id)
+    }
+}
+
+/// The id of what OpenSSL calls so.
+pub(crate) fn id_of(name: &[u8]) -> usize {
+    static HASHED: LazyLock<BTreeMap<[u8; 32], usize>> =
+        LazyLock::new(|| (0..=255).map(|id| (sha256(&bytes(id)), id)).collect());
+    match HASHED.get(name) {
+        Some(&id) => id,
+        None => name[0].into(),
+    }
+}
+
+/// A session of that id, in no cache, to find one by that OpenSSL has at this end.
+#[must_use]
+pub fn like(version: Version, role: Role, id: usize) -> Session {
+    let number = if version.is_13() { TLS_1_3 } else { TLS_1_2 };
+    Session::of_version(&name(version, role, id), number)
 }
 
 /// What OpenSSL has asked for and told, by id, since it was last read.
@@ -52,7 +107,7 @@ struct Desk {
     calls: [Calls; 2],
     /// What the new-session callback says.
     keeps: bool,
-    /// Of the next session of a server.
+    /// Of the next session of a server. The one after that has the next id.
     id: usize,
     outside: BTreeMap<usize, Session>,
 }
@@ -127,7 +182,11 @@ unsafe extern "C" fn on_get(
 }
 
 unsafe extern "C" fn generate(_: *mut SSL, id: *mut c_uchar, length: *mut c_uint) -> c_int {
-    let new = bytes(DESK.with_borrow(|desk| desk.id));
+    let next = DESK.with_borrow_mut(|desk| {
+        desk.id += 1;
+        desk.id - 1
+    });
+    let new = bytes(next);
     // SAFETY: there is room for as much as `length` says, which stays as it is.
     unsafe {
         assert_eq!(*length as usize, new.len());
@@ -136,16 +195,53 @@ unsafe extern "C" fn generate(_: *mut SSL, id: *mut c_uchar, length: *mut c_uint
     1
 }
 
-fn builder(role: Role) -> Result<SslContextBuilder, ErrorStack> {
+/// A certificate that nobody looks into, and its key.
+static IDENTITY: LazyLock<(X509, PKey<Private>)> =
+    LazyLock::new(|| identity().expect("a certificate"));
+
+fn identity() -> Result<(X509, PKey<Private>), ErrorStack> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
+    let mut name = X509Name::builder()?;
+    name.append_entry_by_nid(Nid::COMMONNAME, "a server")?;
+    let name = name.build();
+    let mut made = X509::builder()?;
+    made.set_version(2)?;
+    made.set_subject_name(&name)?;
+    made.set_issuer_name(&name)?;
+    made.set_pubkey(&key)?;
+    let (today, soon) = (Asn1Time::days_from_now(0)?, Asn1Time::days_from_now(2)?);
+    made.set_not_before(&today)?;
+    made.set_not_after(&soon)?;
+    made.sign(&key, MessageDigest::sha256())?;
+    Ok((made.build(), key))
+}
+
+fn builder(version: Version, role: Role) -> Result<SslContextBuilder, ErrorStack> {
     let method = match role {
         Role::Server => SslMethod::tls_server(),
         Role::Client => SslMethod::tls_client(),
     };
     let mut builder = SslContext::builder(method)?;
-    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    builder.set_max_proto_version(Some(SslVersion::TLS1_2))?;
-    builder.set_cipher_list("PSK-AES128-GCM-SHA256")?;
+    builder.set_min_proto_version(Some(version.of_openssl()))?;
+    builder.set_max_proto_version(Some(version.of_openssl()))?;
     builder.set_options(SslOptions::NO_TICKET);
+    match version {
+        Version::Tls12 => with_key(&mut builder, role)?,
+        Version::Tls13(tickets) => {
+            builder.set_num_tickets(tickets)?;
+            if role == Role::Server {
+                builder.set_certificate(&IDENTITY.0)?;
+                builder.set_private_key(&IDENTITY.1)?;
+            }
+        }
+    }
+    Ok(builder)
+}
+
+/// Both ends have it beforehand.
+fn with_key(builder: &mut SslContextBuilder, role: Role) -> Result<(), ErrorStack> {
+    builder.set_cipher_list("PSK-AES128-GCM-SHA256")?;
     let fill = |key: &mut [u8]| {
         key[..16].fill(7);
         Ok(16)
@@ -157,7 +253,7 @@ fn builder(role: Role) -> Result<SslContextBuilder, ErrorStack> {
             fill(key)
         }),
     }
-    Ok(builder)
+    Ok(())
 }
 
 /// One end's context, as `SSL_CTX_set_session_cache_mode(3)` and `SSL_CTX_sess_set_cache_size(3)` set it up, with
@@ -166,10 +262,10 @@ fn builder(role: Role) -> Result<SslContextBuilder, ErrorStack> {
 /// # Panics
 /// If OpenSSL fails.
 #[must_use]
-pub fn context(role: Role, mode: c_long, fetches: bool) -> SslContext {
+pub fn context(version: Version, role: Role, mode: c_long, fetches: bool) -> SslContext {
     // What others left unread, because they failed.
     DESK.with_borrow_mut(|desk| desk.calls[at(role == Role::Server)] = Calls::default());
-    let context = builder(role).expect("a context").build();
+    let context = builder(version, role).expect("a context").build();
     let raw = context.as_ptr();
     let (new, remove): (unsafe extern "C" fn(_, _) -> _, unsafe extern "C" fn(_, _)) = match role {
         Role::Server => (on_new::<true>, on_remove::<true>),
@@ -233,7 +329,7 @@ impl Write for Wire {
 pub struct Done {
     /// Whether it resumed what was offered.
     pub resumed: bool,
-    /// The session, as the client has it.
+    /// The session, as the client has it: of several new ones the last.
     pub client: Session,
     /// As the server has it.
     pub server: Session,
@@ -259,8 +355,8 @@ fn go_on(
     }
 }
 
-/// A handshake between the two, in which the client offers a session. If it comes to a new one, that has this id, and
-/// the new-session callbacks say whether it is kept.
+/// A handshake between the two, in which the client offers a session. If it comes to a new one, that has this id (to
+/// several: this and the next ones), and the new-session callbacks say whether it is kept.
 ///
 /// # Errors
 /// If it fails.
@@ -299,6 +395,11 @@ pub fn shake(
     }
     if !(connected && accepted) {
         return Err("a handshake does not end".into());
+    }
+    // The tickets of TLS 1.3 come after the handshake, before anything else that there would be to read.
+    match client.ssl_read(&mut [0]) {
+        Err(error) if error.code() == ErrorCode::WANT_READ => {}
+        read => return Err(format!("nobody has sent anything: {read:?}")),
     }
     for stream in [&mut client, &mut server] {
         // Or OpenSSL would take what follows for an unclean close, and remove the session.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sessionwheel::{Mode, Reason, Role};
 
 use crate::difference::{Difference as D, Met};
+use crate::handshake::Version;
 
 /// How the caches at an end are set up.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +97,8 @@ pub struct Spec<'s> {
     pub ours: bool,
     /// Which end.
     pub role: Role,
+    /// Of which version its handshakes are.
+    pub version: Version,
     /// How it is set up.
     pub setup: Setup,
     /// The time, in seconds.
@@ -194,11 +197,9 @@ impl Spec<'_> {
                 }
                 Some(_) => {
                     self.state.counts.timeouts += 1;
-                    if !self.differs(D::ExpiredStays) {
-                        self.state.inside.remove(&id);
-                        self.leaves(id, Reason::Expired);
+                    if !self.expired(id) {
+                        return None;
                     }
-                    return None;
                 }
                 None => self.state.counts.misses += 1,
             }
@@ -219,12 +220,21 @@ impl Spec<'_> {
         if !self.valid(found) {
             // Only OpenSSL's comes here.
             self.state.counts.timeouts += 1;
-            self.state.inside.remove(&id);
-            self.leaves(id, Reason::Expired);
+            self.expired(id);
             return None;
         }
         self.state.counts.hits += 1;
         Some(found)
+    }
+
+    /// A client offers one that has expired inside: whether what is outside is asked.
+    fn expired(&mut self, id: usize) -> bool {
+        // OpenSSL leaves it there, too, if it is a ticket of TLS 1.3.
+        if !self.version.is_13() && !self.differs(D::ExpiredStays) {
+            self.state.inside.remove(&id);
+            self.leaves(id, Reason::Expired);
+        }
+        self.setup.outside && self.differs(D::ExpiredAsksOutside)
     }
 
     /// What is outside, valid or not.
@@ -249,7 +259,14 @@ impl Spec<'_> {
         None
     }
 
-    /// A full handshake has made a session, which is welcome or not.
+    /// A client of TLS 1.3 has resumed it, and does so once.
+    pub fn used(&mut self, id: usize) {
+        if self.includes() {
+            self.remove(id);
+        }
+    }
+
+    /// A handshake has made a session, which is welcome or not.
     pub fn established(&mut self, id: usize, new: Kept, keeps: bool) {
         if !self.includes() {
             self.declined();

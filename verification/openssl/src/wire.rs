@@ -8,7 +8,7 @@ use sessionwheel::Role;
 
 use crate::difference::Met;
 use crate::end::{End, Handshake};
-use crate::handshake::{self, context, shake};
+use crate::handshake::{self, Version, context, shake};
 use crate::pair::{Wrong, ensure};
 use crate::spec::{Kept, Setup};
 
@@ -19,10 +19,11 @@ pub const IDS: usize = 24;
 const ELSEWHERE: usize = 4;
 
 /// A handshake of a client with another host, which keeps nothing.
-fn made_elsewhere(id: usize) -> handshake::Done {
+fn made_elsewhere(version: Version, id: usize) -> handshake::Done {
     let mode = openssl_sys::SSL_SESS_CACHE_SERVER | openssl_sys::SSL_SESS_CACHE_NO_INTERNAL;
-    let client = context(Role::Client, openssl_sys::SSL_SESS_CACHE_OFF, false);
-    let server = context(Role::Server, mode, false);
+    let off = openssl_sys::SSL_SESS_CACHE_OFF;
+    let client = context(version, Role::Client, off, false);
+    let server = context(version, Role::Server, mode, false);
     shake(&client, &server, None, id, true).expect("a handshake")
 }
 
@@ -33,9 +34,9 @@ pub enum Act {
     Shake {
         /// The client offers the session that was made last with this id, if there was one.
         offer: Option<usize>,
-        /// A new session has this id, or the next one that is free.
+        /// A new session has this id, or the next one that is free. (There is one at the most.)
         id: usize,
-        /// For so many thousand seconds, and 500.
+        /// For so many thousand seconds, and some hundreds.
         timeout: i64,
         /// Whether the new-session callback wants it.
         keeps: bool,
@@ -52,8 +53,8 @@ pub enum Act {
     Withdraw(usize),
 }
 
-/// Acts of one sequence at the most: each takes a second, and deadlines end half a thousand seconds away from
-/// each other's times, so that none is met by the seconds that the test takes.
+/// Acts of one sequence at the most: each takes a second, and deadlines end a quarter of a thousand seconds before or
+/// after its thousands, so that none is met by the seconds that the test takes.
 pub const LENGTH: usize = 200;
 
 /// How much was done.
@@ -63,10 +64,10 @@ pub struct Done {
     pub sequences: Cell<u64>,
     /// Acts.
     pub acts: Cell<u64>,
-    /// Handshakes.
-    pub handshakes: Cell<u64>,
+    /// Handshakes of TLS 1.2, and of TLS 1.3.
+    pub handshakes: [Cell<u64>; 2],
     /// Those among them that OpenSSL resumed.
-    pub resumed: Cell<u64>,
+    pub resumed: [Cell<u64>; 2],
     /// Intended differences.
     pub met: Met,
 }
@@ -77,24 +78,22 @@ fn one_more(cell: &Cell<u64>) {
 
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            sequences,
-            acts,
-            handshakes,
-            resumed,
-            ..
-        } = self;
-        let (sequences, acts, handshakes, resumed) =
-            (sequences.get(), acts.get(), handshakes.get(), resumed.get());
-        write!(
-            f,
-            "{acts} operations in {sequences} sequences, {handshakes} of them handshakes, {resumed} resumed"
-        )
+        let (sequences, acts) = (self.sequences.get(), self.acts.get());
+        write!(f, "{acts} operations in {sequences} sequences")?;
+        for (n, version) in ["TLS 1.2", "TLS 1.3"].into_iter().enumerate() {
+            let (handshakes, resumed) = (self.handshakes[n].get(), self.resumed[n].get());
+            write!(
+                f,
+                ", {handshakes} handshakes of {version}, {resumed} resumed"
+            )?;
+        }
+        Ok(())
     }
 }
 
 /// A client and a server.
 pub struct Wire {
+    version: Version,
     client: End,
     server: End,
     serial: u32,
@@ -106,16 +105,20 @@ impl Wire {
     /// # Panics
     /// If the system's clock stands before 1970.
     #[must_use]
-    pub fn new(client: Setup, server: Setup) -> Self {
+    pub fn new(version: Version, client: Setup, server: Setup) -> Self {
         let start = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .expect("after 1970");
         let start = start.as_secs() as i64;
-        let elsewhere: Vec<_> = (1..=ELSEWHERE).map(|id| (id, made_elsewhere(id))).collect();
+        let elsewhere: Vec<_> = (1..=ELSEWHERE)
+            .map(|id| (id, made_elsewhere(version, id)))
+            .collect();
         // A client has nothing outside, and a lookup that its server does not resume renews nothing.
         let mut wire = Self {
+            version,
             client: End::new(
                 Role::Client,
+                version,
                 Setup {
                     outside: false,
                     update_time: false,
@@ -123,7 +126,7 @@ impl Wire {
                 },
                 start,
             ),
-            server: End::new(Role::Server, server, start),
+            server: End::new(Role::Server, version, server, start),
             serial: ELSEWHERE as u32,
         };
         for (id, made) in elsewhere {
@@ -207,17 +210,25 @@ impl Wire {
             id,
             keeps,
         )?;
-        one_more(&done.handshakes);
+        let of_version = usize::from(self.version.is_13());
+        one_more(&done.handshakes[of_version]);
         let offer = offered.map(|(offer, _)| offer);
         if made.resumed {
-            one_more(&done.resumed);
-            let resumed = usize::from(made.server.view().id()[0]);
+            one_more(&done.resumed[of_version]);
+        }
+        // In TLS 1.3 it goes on to a session of its own.
+        if made.resumed && !self.version.is_13() {
+            let resumed = handshake::id_of(made.server.view().id());
             ensure!(
                 Some(resumed) == offer,
                 "OpenSSL resumed {resumed} in place of {offer:?}"
             );
         }
-        let timeout = 1_000 * timeout + 500;
+        // What is offered may be renewed by this use, and must not expire in the same second as what is made by it.
+        let offered = offer.into_iter().flat_map(|offer| server.timeouts(offer));
+        let taken: Vec<_> = offered.map(|timeout| timeout % 1_000).collect();
+        let rest = [500, 250, 750].into_iter().find(|r| !taken.contains(r));
+        let timeout = 1_000 * timeout + rest.expect("inside and outside make two");
         self.serial += 1;
         let handshake = Handshake {
             offer,

@@ -9,6 +9,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use sessionwheel::Mode;
 use sessionwheel_openssl_contract::difference::Difference;
 use sessionwheel_openssl_contract::ffi;
+use sessionwheel_openssl_contract::handshake::Version;
 use sessionwheel_openssl_contract::spec::Setup;
 use sessionwheel_openssl_contract::wire::{Act, Done, IDS, LENGTH, Wire};
 
@@ -59,9 +60,18 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// With one ticket: of a second one there would be no object to be had.
+fn version() -> impl Strategy<Value = Version> {
+    prop_oneof![Just(Version::Tls12), Just(Version::Tls13(1))]
+}
+
 /// Runs one sequence.
-fn run(client: Setup, server: Setup, acts: &[Act], done: &Done) -> Result<(), TestCaseError> {
-    let mut wire = Wire::new(client, server);
+fn run(
+    (version, client, server): (Version, Setup, Setup),
+    acts: &[Act],
+    done: &Done,
+) -> Result<(), TestCaseError> {
+    let mut wire = Wire::new(version, client, server);
     for (n, act) in acts.iter().enumerate() {
         wire.step(act, done)
             .map_err(|wrong| TestCaseError::fail(format!("operation {n}, {act:?}: {wrong}")))?;
@@ -90,18 +100,17 @@ fn endpoints_do_what_openssl_does_in_handshakes_but_for_what_is_in_the_table() {
     };
     let mut runner =
         TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let sequences = (
+    let ends = (
+        version(),
         setup([Mode::Client, Mode::Server]),
         setup([Mode::Server, Mode::Client]),
-        prop::collection::vec(act(), 1..=LENGTH),
     );
+    let sequences = (ends, prop::collection::vec(act(), 1..=LENGTH));
     let done = Done::default();
-    match runner.run(&sequences, |(client, server, acts)| {
-        run(client, server, &acts, &done)
-    }) {
+    match runner.run(&sequences, |(ends, acts)| run(ends, &acts, &done)) {
         Ok(()) => {}
-        Err(TestError::Fail(why, (client, server, acts))) => {
-            println!("client: {client:?}\nserver: {server:?}");
+        Err(TestError::Fail(why, ((version, client, server), acts))) => {
+            println!("{version:?}\nclient: {client:?}\nserver: {server:?}");
             acts.iter()
                 .enumerate()
                 .for_each(|(n, act)| println!("  {n}: {act:?}"));
@@ -112,6 +121,10 @@ fn endpoints_do_what_openssl_does_in_handshakes_but_for_what_is_in_the_table() {
     println!("openssl: {done}");
     println!("openssl: intended differences met:\n{}", done.met);
     assert!(done.acts.get() >= operations);
+    assert!(
+        operations < 1_000 || done.resumed.iter().all(|resumed| resumed.get() > 0),
+        "a version in which nothing was resumed"
+    );
     let never_met: Vec<_> = Difference::HANDSHAKES
         .iter()
         .filter(|&&difference| done.met.times(difference) == 0)

@@ -8,7 +8,7 @@ use sessionwheel::{
     SessionOptions, Timestamp,
 };
 use sessionwheel_openssl_contract::ffi::{Cache, Session, TLS_1_2, TLS_1_3, reported, version};
-use sessionwheel_openssl_contract::handshake;
+use sessionwheel_openssl_contract::handshake::{self, Version};
 
 const NOW: i64 = 1_000_000;
 
@@ -276,8 +276,9 @@ fn a_full_cache_never_evicts_the_session_it_takes_in() {
 #[test]
 fn openssl_flushes_at_every_256th_handshake_resumed_or_not_and_ours_at_every_255th_insertion() {
     const HANDSHAKES: u8 = 130;
-    let client = handshake::context(Role::Client, openssl_sys::SSL_SESS_CACHE_OFF, false);
-    let server = handshake::context(Role::Server, openssl_sys::SSL_SESS_CACHE_SERVER, false);
+    let context = |role, mode| handshake::context(Version::Tls12, role, mode, false);
+    let client = context(Role::Client, openssl_sys::SSL_SESS_CACHE_OFF);
+    let server = context(Role::Server, openssl_sys::SSL_SESS_CACHE_SERVER);
     let mut cache = handshake::cache(&server);
     let (ours, hand) = {
         let (clock, hand) = Clock::manual(Timestamp::from_secs(NOW as u64));
