@@ -1,6 +1,6 @@
-//! What OpenSSL's session cache is known to do, asked of ours: the parts that need no handshake. Where ours
-//! decides otherwise, the test says so. docs/openssl.md has the tables; `verification/openssl` runs both
-//! caches side by side.
+//! What OpenSSL's session cache is known to do, asked of ours: the parts that need no handshake. (Those that do are
+//! in openssl_endpoints.rs.) Where ours decides otherwise, the test says so. docs/openssl.md has the tables;
+//! `verification/openssl` runs both caches side by side.
 
 mod common;
 
