@@ -23,7 +23,7 @@ tiny() {
 stress() {
     SESSIONWHEEL_STRESS=$STRESS SESSIONWHEEL_EXPIRED=1000000 \
         cargo test --release --package sessionwheel \
-        --test stress --test flushes --test listeners -- --nocapture
+        --test stress --test flushes --test listeners --test tier -- --nocapture
 }
 export -f as_shipped tiny stress
 
