@@ -101,6 +101,9 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// `None` is unlimited, `Some(0)` keeps nothing. The default is
     /// 20,480. It can be changed later with
     /// [`SessionCache::set_maximum`].
+    ///
+    /// `SSL_CTX_sess_set_cache_size(3)`, whose 0 is `None` here. Its page calls the size a hint; OpenSSL's code keeps one
+    /// session less than it says.
     pub fn maximum(mut self, maximum: Option<usize>) -> Self {
         self.maximum = maximum;
         self
@@ -111,6 +114,10 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// Zero is legal: such a session is valid at the instant of its insertion
     /// only. [`Duration::MAX`] is for as long as its [lineage](Self::lineage) may
     /// last. The default is 300 seconds.
+    ///
+    /// `SSL_CTX_set_timeout(3)`, of whose default that is what the page says; OpenSSL's code has 7200 seconds, also
+    /// in place of a zero. It can be changed there at any time, and here it stays: give sessions that are to live
+    /// for another time a [timeout of their own](super::SessionOptions::timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -239,6 +246,9 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// in it is caught and counted. Sessions that are still there when the
     /// last handle of the cache is dropped aren't reported.
     ///
+    /// `SSL_CTX_sess_set_remove_cb(3)`, which has no reasons, is not called for what was replaced, and is called for all
+    /// that is left at the end.
+    ///
     /// A second call of this method replaces the first one's function.
     pub fn on_remove(
         mut self,
@@ -252,7 +262,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// [established](super::Endpoint::established), before it is kept; one that it says false to is not
     /// kept, neither inside nor outside.
     ///
-    /// So has it the manual page of `SSL_CTX_sess_set_new_cb`; OpenSSL's code keeps it inside, and
+    /// So has it the manual page of `SSL_CTX_sess_set_new_cb(3)`; OpenSSL's code keeps it inside, and
     /// calls when it is there already. One that panics has said false; that is counted. It may call
     /// into the cache. A second call of this method replaces the first one's function.
     ///
@@ -287,7 +297,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     }
 
     /// Asks `on_get` for each session that a handshake [looks up](super::Endpoint::resume) and that is not
-    /// inside: `SSL_CTX_sess_set_get_cb`.
+    /// inside: `SSL_CTX_sess_set_get_cb(3)`.
     ///
     /// With [`on_new`](Self::on_new) and [`on_remove`](Self::on_remove) that is an external cache
     /// as OpenSSL has it. An [`ExternalTier`] is more: it also decides who may use a session for a single use.
@@ -326,6 +336,9 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
 
     /// For which handshakes sessions are cached; those of servers by default.
     ///
+    /// `SSL_CTX_set_session_cache_mode(3)`, which can be called at any time; here it is said once. OpenSSL's code goes on
+    /// looking up sessions, whatever the mode.
+    ///
     /// ```
     /// use sessionwheel::{Context, Mode, SessionCache, SessionId, SessionKey, SessionOptions};
     ///
@@ -345,7 +358,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
 
     /// Whether [`resume`](super::Endpoint::resume) looks inside; it does by default.
     ///
-    /// False is `SSL_SESS_CACHE_NO_INTERNAL_LOOKUP`: only what lies [outside](Self::external) counts.
+    /// False is `SSL_SESS_CACHE_NO_INTERNAL_LOOKUP` of `SSL_CTX_set_session_cache_mode(3)`: only what lies
+    /// [outside](Self::external) counts.
     pub fn internal_lookup(mut self, lookup: bool) -> Self {
         self.modes.internal_lookup = lookup;
         self
@@ -354,7 +368,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// Whether what is [established](super::Endpoint::established), or comes from outside, is kept inside; it is by
     /// default.
     ///
-    /// False is `SSL_SESS_CACHE_NO_INTERNAL_STORE`.
+    /// False is `SSL_SESS_CACHE_NO_INTERNAL_STORE` of `SSL_CTX_set_session_cache_mode(3)`. What is inserted by
+    /// [`SessionCache::insert`] is kept inside all the same, and found there.
     ///
     /// ```
     /// use sessionwheel::{Context, Fetched, SessionCache, SessionId, SessionKey, TierSession};
@@ -384,8 +399,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// outside for the cache's, and never beyond the cap on its [lineage](Self::lineage). One for a single
     /// use is not renewed.
     ///
-    /// True is `SSL_SESS_CACHE_UPDATE_TIME` as its manual page has it. (OpenSSL's code renews when a
-    /// session is added, not when it is used.)
+    /// True is `SSL_SESS_CACHE_UPDATE_TIME` as `SSL_CTX_set_session_cache_mode(3)` has it. (OpenSSL's code renews when
+    /// a session is added, not when it is used.)
     ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, SessionOptions, Timestamp};

@@ -38,6 +38,9 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// configuration whose sessions must not be resumed under another, for
 /// example for each tenant, or each set of client authorities.
 ///
+/// It is what `SSL_CTX_set_session_id_context(3)` is for. There a session of another context is found, and
+/// refused; here the context is a part of the key, and the same id in two contexts is two sessions.
+///
 /// A context means something only to the cache that handed it out (and the
 /// clones of that handle). Another cache can't tell it from its own context of
 /// the same number.

@@ -86,7 +86,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     /// A context that this cache has never handed out before.
     ///
-    /// Costs one atomic operation and no memory.
+    /// Costs one atomic operation and no memory. For `SSL_CTX_set_session_id_context(3)` the caller makes up bytes; here the
+    /// cache makes up a number.
     ///
     /// # Errors
     ///
@@ -104,6 +105,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// shards: the first of its shard). Every 255th insertion begins a flush, see
     /// [`SessionCacheBuilder::automatic_flush`].
     ///
+    /// `SSL_CTX_add_session(3)`; but there are no objects: a session that is inserted again replaces itself, and its
+    /// time begins anew. What was replaced is reported, as [`Reason::Replaced`].
+    ///
     /// # Errors
     ///
     /// [`InsertError`] hands `key` and `value` back if the session can't be
@@ -120,9 +124,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// Caches `value` under `key` as `options` say; otherwise like
     /// [`insert`](Self::insert).
     ///
-    /// With an [external tier](crate::ExternalTier) nothing is stored there: so nobody there gives away a session for a
-    /// single use that was inserted like this, and it is a miss. Such sessions go in by
-    /// [`Endpoint::established`](crate::Endpoint::established).
+    /// `SSL_CTX_add_session(3)` after `SSL_SESSION_set_timeout(3)`; OpenSSL has no other options for one session.
     ///
     /// # Errors
     ///
@@ -160,6 +162,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// context. A session inserted for a single use is taken out by this, as
     /// by [`take`](Self::take): of any number of lookups, on any number of
     /// threads, exactly one succeeds.
+    ///
+    /// OpenSSL has no call for it: its servers look up in handshakes, as `SSL_CTX_set_session_cache_mode(3)` tells, and
+    /// as an [`Endpoint`](crate::Endpoint) does.
     ///
     /// This looks inside only. What an [external tier](crate::ExternalTier) has is found through an
     /// [`Endpoint`](crate::Endpoint); but a session for a single use that is found inside is
@@ -205,7 +210,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     /// Whether there is a session under `key` that has not expired.
     ///
-    /// This doesn't use up a session for a single use.
+    /// This doesn't use up a session for a single use. `SSL_has_matching_session_id(3)`, which finds expired ones, too.
     pub fn contains(&self, key: &SessionKey) -> bool {
         let guard = self.pin();
         self.inner.find(key, self.now(), &guard).is_some()
@@ -223,6 +228,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// [inserted](Self::insert) and not [established](crate::Endpoint::established). What is outside and not inside is
     /// neither found nor taken: for that there is
     /// [`Endpoint::take_with`](crate::Endpoint::take_with).
+    ///
+    /// `SSL_CTX_remove_session(3)` of whoever takes its 1 for leave to resume, as OpenSSL's own protection against
+    /// replays does; that says 1 of expired sessions, too.
     ///
     /// ```
     /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
@@ -260,6 +268,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// True for the one call that removed it; false if there was nothing to
     /// remove. Either way an [external tier](crate::ExternalTier) is told.
+    ///
+    /// `SSL_CTX_remove_session(3)`; if there was nothing OpenSSL's code calls the removal callback all the same, and here
+    /// [`on_remove`](SessionCacheBuilder::on_remove) is not called.
     pub fn remove(&self, key: &SessionKey) -> bool {
         let inner = &*self.inner;
         let removed = inner.map.remove(key);
@@ -278,19 +289,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// doesn't happen. False if there is no such session or it has expired. A
     /// session for a single use isn't used up.
     ///
-    /// A use that [renews](SessionCacheBuilder::update_time) the session renews it by this timeout from now
-    /// on; one that came from [outside](crate::ExternalTier) by the cache's, as before.
-    ///
-    /// # With something outside
-    ///
-    /// What an [external tier](crate::ExternalTier) has keeps the life that it was stored with. (It can't be stored
-    /// again: another host may have used it meanwhile, or removed it, and then somebody would find it once more.) So
-    ///
-    /// - a session that is given a *longer* life is found by no other host after its first one; and then one for a
-    ///   single use, or one that is [taken](Self::take), is a miss here too, for nobody outside says whose it is.
-    /// - one that is given a *shorter* life is removed outside at once, so that it is not found there for longer than it
-    ///   lives here. It is still found inside; but if it is for a single use, or taken, that was its end. What another
-    ///   host has fetched before stays there until its own time.
+    /// `SSL_SESSION_set_time(3)` to now and `SSL_SESSION_set_timeout(3)` in one step; OpenSSL takes other times as well,
+    /// and re-times what has expired.
     ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};

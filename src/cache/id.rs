@@ -19,6 +19,7 @@ use super::context::Context;
 /// The same type serves the session id of TLS 1.2 and the identity of a
 /// stateful TLS 1.3 ticket. Two ids are equal if they have the same length
 /// and the same bytes. The empty id is legal and is an id like any other.
+/// (`SSL_SESSION_get_id(3)`; in OpenSSL the version of the protocol is a part of the key as well.)
 ///
 /// # Examples
 ///

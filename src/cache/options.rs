@@ -10,6 +10,9 @@ use crate::Timestamp;
 /// The default is what [`insert`](super::SessionCache::insert) does: the
 /// cache's timeout, any number of resumptions, authenticated now.
 ///
+/// Of these OpenSSL has the timeout, by `SSL_SESSION_set_timeout(3)`, and single use for all tickets of a context that
+/// takes early data (`SSL_read_early_data(3)`); the rest it does not know.
+///
 /// # Examples
 ///
 /// ```

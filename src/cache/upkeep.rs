@@ -49,6 +49,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// [`Swept::remaining`] says whether something is left; the next call goes
     /// on where this one ended. What was [purged](Self::purge) comes after what has expired.
+    /// `SSL_CTX_flush_sessions(3)` has no such bound.
     ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
@@ -93,7 +94,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     /// Removes all sessions, expired or not, and says how many.
     ///
-    /// A session that is inserted while this runs may stay.
+    /// A session that is inserted while this runs may stay. `SSL_CTX_flush_sessions(3)` with 0, which says nothing of how
+    /// many.
     pub fn clear(&self) -> usize {
         self.inner.map.clear()
     }
@@ -146,7 +148,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     }
 
     /// How many sessions are cached. Expired ones count until they are
-    /// removed.
+    /// removed. `SSL_CTX_sess_number(3)`.
     pub fn len(&self) -> usize {
         self.inner.map.len()
     }
@@ -156,7 +158,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         self.inner.map.is_empty()
     }
 
-    /// How many sessions may be cached at once; `None` is unlimited.
+    /// How many sessions may be cached at once; `None` is unlimited. `SSL_CTX_sess_get_cache_size(3)`, whose 0 is
+    /// `None` here.
     pub fn maximum(&self) -> Option<usize> {
         self.inner.map.maximum()
     }
@@ -166,6 +169,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// Raising it pauses nobody. After it was lowered no insertion goes beyond
     /// the new maximum; what is there beyond it leaves in small steps, with
     /// the calls that insert or flush.
+    ///
+    /// `SSL_CTX_sess_set_cache_size(3)`, whose 0 is `None` here; there the next insertion removes all that is too much.
     ///
     /// ```
     /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
@@ -185,7 +190,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     }
 
     /// How long a session lives that was inserted without a timeout of its
-    /// own.
+    /// own. `SSL_CTX_get_timeout(3)`.
     pub fn timeout(&self) -> Duration {
         self.inner.timeout
     }
@@ -225,6 +230,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// [`SessionRef::deadline`](super::SessionRef::deadline) with
     /// [`now`](Self::now). Sessions for a single use are shown and not used
     /// up; don't resume from here.
+    ///
+    /// OpenSSL has `SSL_CTX_sessions(3)`, a table which nobody else may change meanwhile.
     pub fn iter<'g>(&'g self, guard: &'g Guard) -> Sessions<'g, V> {
         Sessions::new(&self.inner, guard)
     }
@@ -239,7 +246,10 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         self.inner.map.pin()
     }
 
-    /// What the cache has done so far.
+    /// What the cache has done so far: who has left it, for which [reason](crate::Reason), and what that has cost.
+    ///
+    /// Of this `SSL_CTX_sess_number(3)` has how many are there, and how many were evicted. What handshakes have met is in
+    /// [`counters`](Self::counters).
     pub fn stats(&self) -> Stats {
         self.inner.map.stats()
     }

@@ -81,6 +81,7 @@ impl<'g, V> SessionRef<'g, V> {
     /// The last instant, on the cache's clock, at which the session could be
     /// resumed as things stood when it was looked up. A later
     /// [`retime`](super::SessionCache::retime) doesn't show here.
+    /// In OpenSSL `SSL_SESSION_get_time(3)` and `SSL_SESSION_get_timeout(3)` add up to it.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         self.deadline

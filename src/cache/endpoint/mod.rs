@@ -232,6 +232,9 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
     /// tier](ExternalTier::store), and then inside like by
     /// [`insert_with`](SessionCache::insert_with).
     ///
+    /// OpenSSL does it at the end of a full handshake, and for each ticket of TLS 1.3: see
+    /// `SSL_CTX_sess_set_new_cb(3)`.
+    ///
     /// # Errors
     ///
     /// [`InsertError`] as for [`SessionCache::insert`]; the session is outside then, but for
@@ -284,6 +287,8 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
     ///
     /// With a [mode](Mode) that does not include this end nothing is looked up.
     ///
+    /// The servers of OpenSSL look up in the same way (`SSL_CTX_set_session_cache_mode(3)`); its clients don't.
+    ///
     /// A panic in `f` passes through.
     pub fn resume_with<R>(&self, key: &SessionKey, f: impl FnOnce(&V) -> R) -> Resumed<R> {
         self.lookup(key, false, |found| f(found.value()))
@@ -316,6 +321,8 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
 
     /// Like [`resume_with`](Self::resume_with), but the session is taken out, inside and outside, as if it were for
     /// a single use: what a stack does that uses each ticket of TLS 1.3 once.
+    ///
+    /// In OpenSSL a lookup, and then `SSL_CTX_remove_session(3)`, which has to say 1.
     ///
     /// ```
     /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey, SessionOptions};
