@@ -89,6 +89,46 @@ fn the_defaults_are_7200_seconds_304_for_a_bare_session_and_300_here() {
 }
 
 #[test]
+fn a_timeout_of_zero_is_the_default_of_7200_seconds_and_here_it_is_zero() {
+    let context = |role, mode| handshake::context(Version::Tls12, role, mode, false);
+    let client = context(Role::Client, openssl_sys::SSL_SESS_CACHE_OFF);
+    let server = context(Role::Server, openssl_sys::SSL_SESS_CACHE_SERVER);
+    let mut cache = handshake::cache(&server);
+    assert_eq!((cache.set_timeout(0), cache.timeout()), (7_200, 0));
+    let made = handshake::shake(&client, &server, None, 1, true).unwrap();
+    assert_eq!(made.server.view().timeout(), 7_200);
+
+    let (clock, hand) = Clock::manual(Timestamp::from_secs(NOW as u64));
+    let builder = SessionCache::builder().clock(clock).timeout(Duration::ZERO);
+    let ours = builder.build().unwrap();
+    ours.insert(key(&[1; 32]), 0).unwrap();
+    assert!(ours.contains(&key(&[1; 32])));
+    hand.advance(Duration::from_nanos(1));
+    assert!(!ours.contains(&key(&[1; 32])));
+}
+
+#[test]
+fn a_ticket_of_tls_1_3_is_resumed_each_time_and_here_once_if_it_is_for_one_use() {
+    let context = |role, mode| handshake::context(Version::Tls13(1), role, mode, false);
+    let client = context(Role::Client, openssl_sys::SSL_SESS_CACHE_OFF);
+    let server = context(Role::Server, openssl_sys::SSL_SESS_CACHE_SERVER);
+    let (cache, (ours, _)) = (handshake::cache(&server), ours(None));
+    let made = handshake::shake(&client, &server, None, 1, true).unwrap();
+    for id in 2..5 {
+        let again = handshake::shake(&client, &server, Some(&made.client), id, true).unwrap();
+        assert!(again.resumed);
+        assert_eq!(cache.number(), id, "each has minted another");
+    }
+    for (id, once) in [(1, false), (2, true)] {
+        let options = SessionOptions::default().tls13(true).single_use(once);
+        let key = key(&[id; 32]);
+        ours.server().established(key, 0, options).unwrap();
+        let resumed = [0; 3].map(|_| ours.server().resume(&key).hit().is_some());
+        assert_eq!(resumed, [true, !once, !once]);
+    }
+}
+
+#[test]
 fn what_expires_at_the_time_of_the_flush_stays() {
     for timeout in [0, 100] {
         let (mut cache, (ours, _)) = (cache(), ours(None));
