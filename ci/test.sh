@@ -16,9 +16,10 @@ without_features() {
     SESSIONWHEEL_SEQUENCES=300 cargo test --package sessionwheel --no-default-features --lib --test model --test flushes
 }
 
-# What is seen of the flushes from outside.
+# What is seen of the flushes from outside, and the examples of it.
 observed() {
     cargo test --package sessionwheel --all-features --test observed
+    cargo test --package sessionwheel --all-features --doc cache
 }
 
 # What they print is theirs; each fails by itself.

@@ -271,6 +271,20 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// `SSL_CTX_remove_session(3)`; if there was nothing OpenSSL's code calls the removal callback all the same, and here
     /// [`on_remove`](SessionCacheBuilder::on_remove) is not called.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(key, "state").unwrap();
+    ///
+    /// // Its connection has failed with a fatal alert.
+    /// assert!(cache.remove(&key));
+    /// assert!(!cache.remove(&key));
+    /// assert!(!cache.contains(&key));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn remove(&self, key: &SessionKey) -> bool {
         let inner = &*self.inner;
         let removed = inner.map.remove(key);

@@ -55,9 +55,50 @@
 //! after a `remove`, `take` or `clear` no lookup finds the session, whatever
 //! flushes are running. Lookups wait for nobody.
 //!
+//! # What can be seen of it
+//!
+//! [`SessionCache::counters`] says what handshakes have met, [`SessionCache::stats`] who has left and why. The feature `metrics`
+//! hands both to a recorder (`SessionCache::record_metrics`), and the time of each flush. With the feature
+//! `tracing` each flush is an event on the level of debug, with the target `sessionwheel`:
+//!
+//! ```
+//! # #[cfg(not(feature = "tracing"))]
+//! # fn main() {}
+//! # #[cfg(feature = "tracing")]
+//! # fn main() -> Result<(), sessionwheel::BuildError> {
+//! use sessionwheel::SessionCache;
+//! use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+//! use tracing::{Event, Metadata, span};
+//!
+//! /// Counts them. (Programs take a subscriber that is there, such as those of `tracing-subscriber`.)
+//! static FLUSHES: AtomicUsize = AtomicUsize::new(0);
+//! struct Counts;
+//!
+//! impl tracing::Subscriber for Counts {
+//!     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+//!         metadata.target() == "sessionwheel"
+//!     }
+//!     fn event(&self, _: &Event<'_>) {
+//!         FLUSHES.fetch_add(1, Relaxed);
+//!     }
+//!     // ...
+//! #   fn new_span(&self, _: &span::Attributes<'_>) -> span::Id { span::Id::from_u64(1) }
+//! #   fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+//! #   fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+//! #   fn enter(&self, _: &span::Id) {}
+//! #   fn exit(&self, _: &span::Id) {}
+//! }
+//!
+//! let cache = SessionCache::<Vec<u8>>::builder().name("web").build()?;
+//! tracing::subscriber::with_default(Counts, || cache.flush());
+//! assert_eq!(FLUSHES.load(Relaxed), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Privacy
 //!
-//! Nothing here prints an id or a value: neither `Debug` nor an error.
+//! Nothing here prints an id or a value: neither `Debug` nor an error, neither metrics nor traces.
 //!
 //! [`Duration::MAX`]: std::time::Duration::MAX
 

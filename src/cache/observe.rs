@@ -53,6 +53,21 @@ impl<V: Send + Sync + 'static> crate::SessionCache<V> {
     /// `sessionwheel_hits_total` and so on, `sessionwheel_removed_total` with a label `reason`, and
     /// `sessionwheel_visited_total`, looks of flushes at sessions. Each
     /// flush besides records its time in the histogram `sessionwheel_flush_seconds`.
+    ///
+    /// ```
+    /// use sessionwheel::SessionCache;
+    ///
+    /// // Once in the program: `metrics::set_global_recorder`, or what an exporter has for it.
+    /// # let recorder = metrics::NoopRecorder;
+    /// # metrics::with_local_recorder(&recorder, || {
+    /// let cache = SessionCache::<Vec<u8>>::builder().name("web").build()?;
+    ///
+    /// // Before each scrape.
+    /// cache.record_metrics();
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// # })?;
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn record_metrics(&self) {
         let (counters, stats) = (self.counters(), self.stats());
         let label = || metrics::Label::new("cache", self.name().to_owned());

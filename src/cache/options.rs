@@ -75,6 +75,24 @@ impl SessionOptions {
     }
 
     /// Sets [`tls13`](Self::tls13).
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, SessionOptions, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let days = |n: u64| Duration::from_secs(n * 86_400);
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).lineage(None).timeout(days(30)).build()?;
+    /// let [session, ticket] = [1, 2].map(|n| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32])));
+    /// cache.insert(session, ()).unwrap();
+    /// cache.insert_with(ticket, (), SessionOptions::default().tls13(true)).unwrap();
+    ///
+    /// hand.advance(days(7));
+    /// assert!(cache.contains(&session) && cache.contains(&ticket));
+    /// hand.advance(Duration::from_secs(1));
+    /// assert!(cache.contains(&session) && !cache.contains(&ticket));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     #[must_use]
     pub const fn tls13(mut self, tls13: bool) -> Self {
         self.tls13 = tls13;

@@ -96,6 +96,22 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// A session that is inserted while this runs may stay. `SSL_CTX_flush_sessions(3)` with 0, which says nothing of how
     /// many.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey, SessionOptions};
+    /// use std::time::Duration;
+    ///
+    /// let cache = SessionCache::builder().lineage(None).build()?;
+    /// let for_ever = SessionOptions::default().timeout(Duration::MAX);
+    /// for n in 0..10 {
+    ///     let key = SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    ///     cache.insert_with(key, n, for_ever).unwrap();
+    /// }
+    /// assert_eq!(cache.flush().removed, 0);
+    /// assert_eq!(cache.clear(), 10);
+    /// assert!(cache.is_empty());
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn clear(&self) -> usize {
         self.inner.map.clear()
     }
@@ -232,6 +248,21 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// up; don't resume from here.
     ///
     /// OpenSSL has `SSL_CTX_sessions(3)`, a table which nobody else may change meanwhile.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// let tenant = cache.context().unwrap();
+    /// for (n, context) in [(1, Context::DEFAULT), (2, tenant), (3, tenant)] {
+    ///     cache.insert(SessionKey::new(context, SessionId::from([n; 32])), n).unwrap();
+    /// }
+    ///
+    /// let (guard, now) = (cache.pin(), cache.now());
+    /// let theirs = cache.iter(&guard).filter(|s| s.context() == tenant && s.deadline() >= now);
+    /// assert_eq!(theirs.count(), 2);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn iter<'g>(&'g self, guard: &'g Guard) -> Sessions<'g, V> {
         Sessions::new(&self.inner, guard)
     }
@@ -250,6 +281,30 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// Of this `SSL_CTX_sess_number(3)` has how many are there, and how many were evicted. What handshakes have met is in
     /// [`counters`](Self::counters).
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).maximum(Some(4)).shards(1).build()?;
+    /// let key = |n| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+    /// for n in [1, 2, 3, 4, 4, 5] {
+    ///     cache.insert(key(n), n).unwrap(); // 4 replaces itself, 5 evicts somebody
+    ///     hand.advance(Duration::from_secs(1));
+    /// }
+    /// assert!(cache.remove(&key(2)));
+    /// assert!(cache.take_cloned(&key(3)).is_some());
+    /// hand.advance(Duration::from_secs(299));
+    /// cache.flush();
+    /// cache.clear();
+    ///
+    /// let stats = cache.stats();
+    /// assert_eq!((stats.live, stats.replaced, stats.evicted), (0, 1, 1));
+    /// assert_eq!((stats.removed, stats.taken), (1, 1));
+    /// assert_eq!((stats.expired, stats.cleared), (1, 1));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn stats(&self) -> Stats {
         self.inner.map.stats()
     }

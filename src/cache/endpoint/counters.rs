@@ -83,6 +83,56 @@ macro_rules! counters {
         ///
         /// What [`get`](crate::SessionCache::get) and the other operations on the cache itself do is not
         /// counted: it is [`Endpoint`](super::Endpoint)s that count.
+        ///
+        /// ```
+        /// use sessionwheel::{
+        ///     Clock, Context, Fetched, SessionCache, SessionId, SessionKey, SessionOptions, TierSession,
+        ///     Timestamp,
+        /// };
+        /// use std::time::Duration;
+        ///
+        /// let key = |n| SessionKey::new(Context::DEFAULT, SessionId::from([n; 32]));
+        /// let minute = Duration::from_secs(60);
+        /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+        /// let cache = SessionCache::<&str>::builder()
+        ///     .clock(clock)
+        ///     .maximum(Some(2))
+        ///     .on_new(|_, state| *state != "unwanted")
+        ///     .on_get(move |asked| match asked.id().as_bytes()[0] {
+        ///         11 => Fetched::Hit(TierSession::new(*asked, "from outside", minute)),
+        ///         12 => Fetched::Hit(TierSession::new(key(99), "another one", minute)),
+        ///         13 => Fetched::Pending,
+        ///         14 => panic!("a callback that fails"),
+        ///         _ => Fetched::Miss,
+        ///     })
+        ///     .build()?;
+        /// let server = cache.server();
+        ///
+        /// for state in ["a", "b", "c", "unwanted"] {
+        ///     server.begins();
+        ///     let id = key(state.as_bytes()[0]);
+        ///     server.established(id, state, SessionOptions::default()).unwrap();
+        ///     server.ends();
+        ///     hand.advance(Duration::from_secs(1));
+        /// }
+        /// server.renegotiates();
+        /// for n in [b'c', b'a', 12, 13, 14] {
+        ///     let _ = server.resume(&key(n)); // here, evicted, and three that nothing comes of
+        /// }
+        /// hand.advance(Duration::from_secs(300));
+        /// let _ = server.resume(&key(b'c')); // too late
+        /// cache.flush();
+        /// let _ = server.resume(&key(11));
+        ///
+        /// let counted = cache.counters();
+        /// assert_eq!((counted.accept, counted.accept_good, counted.accept_renegotiate), (4, 4, 1));
+        /// assert_eq!((counted.hits, counted.misses, counted.timeouts), (2, 5, 1));
+        /// assert_eq!((counted.cb_hits, counted.refused), (2, 1));
+        /// assert_eq!((counted.cache_full, counted.declined), (1, 1));
+        /// assert_eq!((counted.pending, counted.panics, counted.flushes), (1, 1, 1));
+        /// assert_eq!((counted.number, counted.connect), (1, 0));
+        /// # Ok::<(), sessionwheel::BuildError>(())
+        /// ```
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
         #[non_exhaustive]
         pub struct Counters {

@@ -11,6 +11,24 @@
 /// `SSL_SESS_CACHE_UPDATE_TIME` is [`update_time(true)`](crate::SessionCacheBuilder::update_time), and
 /// `SSL_SESS_CACHE_NO_AUTO_CLEAR` is
 /// [`automatic_flush(None)`](crate::SessionCacheBuilder::automatic_flush).
+///
+/// It is asked by [`Endpoint`](super::Endpoint)s; [`get`](crate::SessionCache::get), [`insert`](crate::SessionCache::insert)
+/// and the other operations on the cache itself do what they do in any mode.
+///
+/// ```
+/// use sessionwheel::{Context, Established, Mode, SessionCache, SessionId, SessionKey, SessionOptions};
+///
+/// // For example where one setting switches resumption off.
+/// let cache = SessionCache::builder().mode(Mode::Off).build()?;
+/// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+/// let server = cache.server();
+///
+/// let declined = server.established(key, "state", SessionOptions::default()).unwrap();
+/// assert_eq!(declined, Established::Declined("state"));
+/// cache.insert(key, "by hand").unwrap();
+/// assert_eq!(server.resume(&key).hit(), None);
+/// # Ok::<(), sessionwheel::BuildError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Mode {

@@ -239,6 +239,39 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     /// there and is the caller's alone now. `None`, as by default, if those are to be called one after the other.
     ///
     /// Called for a lookup that takes the session out whatever its kind, and has found none inside.
+    ///
+    /// ```
+    /// use sessionwheel::{
+    ///     Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, TierSession,
+    /// };
+    /// use std::collections::HashMap;
+    /// use std::sync::Mutex;
+    /// use std::time::Duration;
+    ///
+    /// /// As if it were a server far away, to which each call is a journey.
+    /// struct Far(Mutex<HashMap<SessionKey, TierSession<u32>>>);
+    ///
+    /// impl ExternalTier<u32> for Far {
+    ///     fn take(&self, key: &SessionKey) -> Option<Fetched<u32>> {
+    ///         let taken = self.0.lock().unwrap().remove(key);
+    ///         Some(taken.map_or(Fetched::Miss, Fetched::Hit))
+    ///     }
+    ///     // ...
+    /// #   fn store(&self, _: TierSession<&u32>) {}
+    /// #   fn fetch(&self, _: &SessionKey) -> Fetched<u32> { unreachable!("taken in one step") }
+    /// #   fn claim(&self, _: &SessionKey) -> bool { unreachable!("taken in one step") }
+    /// #   fn remove(&self, _: &SessionKey, _: Reason) {}
+    /// }
+    ///
+    /// let ticket = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// let made_elsewhere = TierSession::new(ticket, 7, Duration::from_secs(60));
+    /// let far = Far(Mutex::new(HashMap::from([(ticket, made_elsewhere)])));
+    /// let cache = SessionCache::builder().external(far).build()?;
+    ///
+    /// assert_eq!(cache.server().take_with(&ticket, |n| *n).hit(), Some(7));
+    /// assert_eq!(cache.server().take_with(&ticket, |n| *n).hit(), None);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     fn take(&self, key: &SessionKey) -> Option<Fetched<V>> {
         let _ = key;
         None
@@ -248,6 +281,48 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     /// on, and says yes after some time, whatever comes of it. Must not wait itself.
     ///
     /// Called when a handshake can be put off until then. By default yes: the tier is asked when it has to be.
+    ///
+    /// ```
+    /// use sessionwheel::{
+    ///     Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, TierSession,
+    /// };
+    /// use std::sync::{Arc, OnceLock, mpsc};
+    /// use std::time::Duration;
+    ///
+    /// /// Asks on another thread. (For one session; a real one has a map of questions that forgets what nobody fetches.)
+    /// struct Asks {
+    ///     questions: mpsc::Sender<SessionKey>,
+    ///     answer: Arc<OnceLock<TierSession<u32>>>,
+    /// }
+    ///
+    /// impl ExternalTier<u32> for Asks {
+    ///     fn prepare(&self, key: &SessionKey) -> bool {
+    ///         self.answer.get().is_some() || self.questions.send(*key).is_err()
+    ///     }
+    ///     fn fetch(&self, _: &SessionKey) -> Fetched<u32> {
+    ///         self.answer.get().map_or(Fetched::Miss, |found| Fetched::Hit(*found))
+    ///     }
+    ///     // ...
+    /// #   fn store(&self, _: TierSession<&u32>) {}
+    /// #   fn claim(&self, _: &SessionKey) -> bool { true }
+    /// #   fn remove(&self, _: &SessionKey, _: Reason) {}
+    /// }
+    ///
+    /// let (questions, asked) = mpsc::channel();
+    /// let answer = Arc::new(OnceLock::new());
+    /// let tier = Asks { questions, answer: Arc::clone(&answer) };
+    /// let cache = SessionCache::builder().external(tier).build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    ///
+    /// assert!(!cache.server().prepare(&key), "the handshake is put off");
+    /// // On the other thread:
+    /// let question = asked.recv().unwrap();
+    /// answer.set(TierSession::new(question, 7, Duration::from_secs(60))).unwrap();
+    /// // And the handshake goes on.
+    /// assert!(cache.server().prepare(&key));
+    /// assert_eq!(cache.server().resume(&key).hit(), Some(7));
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     fn prepare(&self, key: &SessionKey) -> bool {
         let _ = key;
         true
