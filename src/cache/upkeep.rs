@@ -51,6 +51,11 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// on where this one ended. What was [purged](Self::purge) comes after what has expired.
     /// `SSL_CTX_flush_sessions(3)` has no such bound.
     ///
+    /// A loop until nothing remains ends if this is the only bounded flush at work
+    /// ([automatic ones](super::SessionCacheBuilder::automatic_flush) are such, too) and the clock stands still;
+    /// otherwise it may go round for as long as more sessions than the budget expire later in the current tick. So bound
+    /// the number of turns, or use [`flush`](Self::flush).
+    ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
     /// use std::time::Duration;
