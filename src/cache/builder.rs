@@ -243,7 +243,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// It is called exactly once for each, on the thread whose call removed
     /// the session, after lookups can't find the session any more and before
     /// that call returns, under no lock. It may call into the cache. A panic
-    /// in it is caught and counted. Sessions that are still there when the
+    /// in it is caught and counted. What was [purged](SessionCache::purge) leaves as [`Reason::Removed`], with the flush
+    /// that comes by. Sessions that are still there when the
     /// last handle of the cache is dropped aren't reported.
     ///
     /// `SSL_CTX_sess_set_remove_cb(3)`, which has no reasons, is not called for what was replaced, and is called for all

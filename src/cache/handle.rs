@@ -112,7 +112,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// [`InsertError`] hands `key` and `value` back if the session can't be
     /// kept: the maximum is 0, or there is no room and none can be made, or its
-    /// [lineage](SessionCacheBuilder::lineage) has ended. Nothing has changed then.
+    /// [lineage](SessionCacheBuilder::lineage) has ended. Nothing has changed then, but that what a lowered maximum had
+    /// made too much may have left.
     pub fn insert(
         &self,
         key: SessionKey,

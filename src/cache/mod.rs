@@ -4,6 +4,9 @@
 //! It owns what the map leaves to its caller: a clock, a timeout, the identity
 //! of contexts, and what a session is besides its value.
 //!
+//! Who comes from OpenSSL finds its functions one by one on [a page of their own](crate::openssl), with what
+//! corresponds to each, and all that differs.
+//!
 //! # A session
 //!
 //! A session is found by its [`SessionKey`]: the [`Context`] that it may be
@@ -14,7 +17,7 @@
 //!
 //! # Time
 //!
-//! No operation takes a time. Each reads the cache's [`Clock`] once. A session
+//! No operation on a session takes a time. Each reads the cache's [`Clock`] once. A session
 //! inserted at `t` with timeout `d` can be resumed while `now <= t + d`, and a
 //! flush removes it once `now > t + d`; in between there is nothing, and a
 //! session with timeout zero lives for the instant of its insertion. A timeout

@@ -21,7 +21,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// promise for the time it is given; for a time other than now, see
     /// [`flush_at`](Self::flush_at) and [`flush_sessions`](Self::flush_sessions).
     ///
-    /// Sessions that were [purged](Self::purge) before it began go as well.
+    /// Sessions that were [purged](Self::purge) before it began go as well, and count as removed.
     ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};

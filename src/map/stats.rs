@@ -71,7 +71,7 @@ pub struct Stats {
     pub expired: u64,
     /// Left to make room.
     pub evicted: u64,
-    /// Left by `remove`.
+    /// Left by `remove` or `remove_where`, or after a purge.
     pub removed: u64,
     /// Left by `take`.
     pub taken: u64,

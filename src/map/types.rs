@@ -14,9 +14,10 @@ pub enum Reason {
     Expired,
     /// It had to make room: the map was at its maximum, or the maximum was lowered.
     Evicted,
-    /// [`remove`](crate::ExpiringMap::remove), or [`remove_where`](crate::ExpiringMap::remove_where).
+    /// [`remove`](crate::ExpiringMap::remove), or [`remove_where`](crate::ExpiringMap::remove_where); of a session
+    /// cache also a [`purge`](crate::SessionCache::purge), with the flush that comes by.
     Removed,
-    /// [`take`](crate::ExpiringMap::take).
+    /// [`take`](crate::ExpiringMap::take); of a session cache also a lookup, if the session was for a single use.
     Taken,
     /// Another entry was inserted under its key.
     Replaced,
@@ -106,8 +107,9 @@ impl<K, V> std::error::Error for InsertError<K, V> {}
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Swept {
-    /// Entries this call removed because their time was over. (What it evicted for a maximum that had been
-    /// lowered is not among them.)
+    /// Entries this call removed: of a flush those whose time was over and those that had been
+    /// [purged](crate::SessionCache::purge), of a removal in parts those that were unwanted. (What was evicted for a
+    /// maximum that had been lowered is not among them.)
     pub removed: usize,
     /// Slots this call looked at, and parts of ticks it opened (of some dozen slots, or pages of bits): what its budget counts.
     pub visited: usize,

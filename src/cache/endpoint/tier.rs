@@ -328,8 +328,9 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
         true
     }
 
-    /// A session has left the cache, or is to be resumed no more, or [no longer](crate::SessionCache::retime) than is known
-    /// here; whether to keep it here is the tier's to say. Not called for those that were replaced or claimed.
+    /// A session has left the cache, or is to be resumed no more; whether to keep it here is the tier's to
+    /// say: one that was [evicted](Reason::Evicted) can still be fetched, and one that was
+    /// [removed](Reason::Removed) is to be resumed nowhere. Not called for those that were replaced or claimed.
     fn remove(&self, key: &SessionKey, reason: Reason);
 }
 
