@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sessionwheel::{
-    Clock, Context, ExternalTier, Fetched, Mode, Reason, SessionCache, SessionId, SessionKey,
-    SessionOptions, TierSession, Timestamp,
+    Claim, Clock, Context, ExternalTier, Fetched, Mode, Reason, SessionCache, SessionId,
+    SessionKey, SessionOptions, TierSession, Timestamp,
 };
 
 fn key(n: u8) -> SessionKey {
@@ -32,9 +32,9 @@ impl ExternalTier<u8> for Outside {
         self.0.lock().unwrap()[2] += 1;
         Fetched::Hit(TierSession::new(*key, 0, seconds(100)))
     }
-    fn claim(&self, _: &SessionKey) -> bool {
+    fn claim(&self, _: &SessionKey) -> Claim {
         self.0.lock().unwrap()[3] += 1;
-        true
+        Claim::Won
     }
     fn remove(&self, _: &SessionKey, _: Reason) {
         self.0.lock().unwrap()[3] += 1;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{Random, scale, scope, seed};
 use sessionwheel::{
-    Clock, Context, ExternalTier, Fetched, ManualClock, Reason, SessionCache, SessionId,
+    Claim, Clock, Context, ExternalTier, Fetched, ManualClock, Reason, SessionCache, SessionId,
     SessionKey, SessionOptions, TierSession, Timestamp,
 };
 
@@ -126,9 +126,9 @@ impl ExternalTier<u64> for Listens {
         Fetched::Miss
     }
 
-    fn claim(&self, key: &SessionKey) -> bool {
+    fn claim(&self, key: &SessionKey) -> Claim {
         one_more(&self.0.claimed, key);
-        true
+        Claim::Won
     }
 
     fn remove(&self, key: &SessionKey, why: Reason) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::thread;
 use sessionwheel::{
-    Claim, Clock, Context, ExternalTier, Fetched, ManualClock, Reason, SessionCache, SessionCacheBuilder,
-    SessionId, SessionKey, SessionOptions, TierSession,
+    Claim, Clock, Context, ExternalTier, Fetched, ManualClock, Reason, SessionCache,
+    SessionCacheBuilder, SessionId, SessionKey, SessionOptions, TierSession,
 };
 use sessionwheel_loom_tests::{TICK_BITS, after, check, tick};
 

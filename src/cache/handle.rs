@@ -127,6 +127,10 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// `SSL_CTX_add_session(3)` after `SSL_SESSION_set_timeout(3)`; OpenSSL has no other options for one session.
     ///
+    /// With an [external tier](crate::ExternalTier) nothing is stored there: so nobody there gives away a session for a
+    /// single use that was inserted like this, and it is a miss. Such sessions go in by
+    /// [`Endpoint::established`](crate::Endpoint::established).
+    ///
     /// # Errors
     ///
     /// As for [`insert`](Self::insert).
@@ -306,6 +310,20 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// `SSL_SESSION_set_time(3)` to now and `SSL_SESSION_set_timeout(3)` in one step; OpenSSL takes other times as well,
     /// and re-times what has expired.
+    ///
+    /// A use that [renews](SessionCacheBuilder::update_time) the session renews it by this timeout from now
+    /// on; one that came from [outside](crate::ExternalTier) by the cache's, as before.
+    ///
+    /// # With something outside
+    ///
+    /// What an [external tier](crate::ExternalTier) has keeps the life that it was stored with. (It can't be stored
+    /// again: another host may have used it meanwhile, or removed it, and then somebody would find it once more.) So
+    ///
+    /// - a session that is given a *longer* life is found by no other host after its first one; and then one for a
+    ///   single use, or one that is [taken](Self::take), is a miss here too, for nobody outside says whose it is.
+    /// - one that is given a *shorter* life is removed outside at once, so that it is not found there for longer than it
+    ///   lives here. It is still found inside; but if it is for a single use, or taken, that was its end. What another
+    ///   host has fetched before stays there until its own time.
     ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};

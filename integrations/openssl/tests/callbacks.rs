@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use openssl::ssl::SslVersion;
-use sessionwheel::{ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
+use sessionwheel::{Claim, ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
 use sessionwheel_openssl::{Options, Session, Storage};
 use support::{Client, Server, VERSIONS};
 
@@ -46,7 +46,7 @@ impl ExternalTier<Session> for Outside {
         Fetched::Hit(kept.map(|_| session))
     }
 
-    fn claim(&self, _: &SessionKey) -> bool {
+    fn claim(&self, _: &SessionKey) -> Claim {
         unreachable!("nothing is for one use")
     }
 

@@ -242,7 +242,7 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     ///
     /// ```
     /// use sessionwheel::{
-    ///     Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, TierSession,
+    ///     Claim, Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, TierSession,
     /// };
     /// use std::collections::HashMap;
     /// use std::sync::Mutex;
@@ -259,7 +259,7 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     ///     // ...
     /// #   fn store(&self, _: TierSession<&u32>) {}
     /// #   fn fetch(&self, _: &SessionKey) -> Fetched<u32> { unreachable!("taken in one step") }
-    /// #   fn claim(&self, _: &SessionKey) -> bool { unreachable!("taken in one step") }
+    /// #   fn claim(&self, _: &SessionKey) -> Claim { unreachable!("taken in one step") }
     /// #   fn remove(&self, _: &SessionKey, _: Reason) {}
     /// }
     ///
@@ -284,7 +284,7 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     ///
     /// ```
     /// use sessionwheel::{
-    ///     Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, TierSession,
+    ///     Claim, Context, ExternalTier, Fetched, Reason, SessionCache, SessionId, SessionKey, TierSession,
     /// };
     /// use std::sync::{Arc, OnceLock, mpsc};
     /// use std::time::Duration;
@@ -304,7 +304,7 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
     ///     }
     ///     // ...
     /// #   fn store(&self, _: TierSession<&u32>) {}
-    /// #   fn claim(&self, _: &SessionKey) -> bool { true }
+    /// #   fn claim(&self, _: &SessionKey) -> Claim { Claim::Won }
     /// #   fn remove(&self, _: &SessionKey, _: Reason) {}
     /// }
     ///
@@ -328,9 +328,10 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
         true
     }
 
-    /// A session has left the cache, or is to be resumed no more; whether to keep it here is the tier's to
-    /// say: one that was [evicted](Reason::Evicted) can still be fetched, and one that was
-    /// [removed](Reason::Removed) is to be resumed nowhere. Not called for those that were replaced or claimed.
+    /// A session has left the cache, or is to be resumed no more, or [no longer](crate::SessionCache::retime) than is known
+    /// here; whether to keep it here is the tier's to say: one that was [evicted](Reason::Evicted) can still be fetched,
+    /// and one that was [removed](Reason::Removed) is to be resumed nowhere. Not called for those that were replaced or
+    /// claimed.
     fn remove(&self, key: &SessionKey, reason: Reason);
 }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sessionwheel::{Context, ExternalTier, Fetched, Reason, SessionId, SessionKey, TierSession};
+use sessionwheel::{
+    Claim, Context, ExternalTier, Fetched, Reason, SessionId, SessionKey, TierSession,
+};
 
 use crate::handshake::bytes;
 use crate::spec::{Events, Kept, Sessions};
@@ -60,8 +62,9 @@ impl ExternalTier<u32> for Outside {
         }
     }
 
-    fn claim(&self, key: &SessionKey) -> bool {
-        self.0.lock().unwrap().outside.remove(&id_of(key)).is_some()
+    fn claim(&self, key: &SessionKey) -> Claim {
+        let claimed = self.0.lock().unwrap().outside.remove(&id_of(key));
+        claimed.is_some().into()
     }
 
     /// It may still be resumed on other hosts.

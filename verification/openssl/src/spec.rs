@@ -197,9 +197,12 @@ impl Spec<'_> {
                 }
                 Some(_) => {
                     self.state.counts.timeouts += 1;
-                    if !self.expired(id) {
-                        return None;
+                    // OpenSSL leaves it there, too, if it is a ticket of TLS 1.3.
+                    if !self.version.is_13() && !self.differs(D::ExpiredStays) {
+                        self.state.inside.remove(&id);
+                        self.leaves(id, Reason::Expired);
                     }
+                    return None;
                 }
                 None => self.state.counts.misses += 1,
             }
@@ -220,21 +223,14 @@ impl Spec<'_> {
         if !self.valid(found) {
             // Only OpenSSL's comes here.
             self.state.counts.timeouts += 1;
-            self.expired(id);
+            if !self.version.is_13() {
+                self.state.inside.remove(&id);
+                self.leaves(id, Reason::Expired);
+            }
             return None;
         }
         self.state.counts.hits += 1;
         Some(found)
-    }
-
-    /// A client offers one that has expired inside: whether what is outside is asked.
-    fn expired(&mut self, id: usize) -> bool {
-        // OpenSSL leaves it there, too, if it is a ticket of TLS 1.3.
-        if !self.version.is_13() && !self.differs(D::ExpiredStays) {
-            self.state.inside.remove(&id);
-            self.leaves(id, Reason::Expired);
-        }
-        self.setup.outside && self.differs(D::ExpiredAsksOutside)
     }
 
     /// What is outside, valid or not.

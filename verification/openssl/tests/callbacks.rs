@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use libc::c_long;
 use openssl::ssl::SslContext;
 use sessionwheel::{
-    Context, ExternalTier, Fetched, Mode, Reason, Role, SessionCache, SessionId, SessionKey,
+    Claim, Context, ExternalTier, Fetched, Mode, Reason, Role, SessionCache, SessionId, SessionKey,
     SessionOptions, TierSession,
 };
 use sessionwheel_openssl_contract::ffi::{Session, name};
@@ -67,8 +67,8 @@ impl ExternalTier<()> for Outside {
         Fetched::Hit(TierSession::new(*key, (), remaining))
     }
 
-    fn claim(&self, _: &SessionKey) -> bool {
-        true
+    fn claim(&self, _: &SessionKey) -> Claim {
+        Claim::Won
     }
 
     fn remove(&self, _: &SessionKey, _: Reason) {
