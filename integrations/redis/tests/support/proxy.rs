@@ -20,8 +20,9 @@ pub struct Proxy {
 struct Orders {
     /// So many answers more are cut in half, and their connections with them.
     cuts: AtomicU32,
-    /// Answers wait here as long as it is true.
+    /// Answers wait here as long as it is true, but for as many as are let pass.
     held: Mutex<bool>,
+    passes: AtomicU32,
     /// What has a `SET` in it waits here.
     held_writes: Mutex<bool>,
     writes: AtomicU32,
@@ -59,6 +60,11 @@ impl Proxy {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// The same, for who logs in.
+    pub fn address_of(&self, user: &str, password: &str) -> String {
+        format!("redis://{user}:{password}@127.0.0.1:{}/", self.port)
+    }
+
     pub fn cut(&self, answers: u32) {
         self.orders.cuts.store(answers, Ordering::Relaxed);
     }
@@ -81,6 +87,12 @@ impl Proxy {
         *self.orders.held.lock().unwrap() = hold;
         self.orders.released.notify_all();
     }
+
+    /// Of the answers that are held, or will be, one passes.
+    pub fn let_one_pass(&self) {
+        self.orders.passes.fetch_add(1, Ordering::Relaxed);
+        self.orders.released.notify_all();
+    }
 }
 
 impl Orders {
@@ -89,7 +101,7 @@ impl Orders {
         while let Ok(read @ 1..) = client.read(&mut chunk) {
             if chunk[..read].windows(3).any(|word| word == b"SET") {
                 self.writes.fetch_add(1, Ordering::Relaxed);
-                self.wait(&self.held_writes);
+                self.wait(&self.held_writes, || false);
             }
             if server.write_all(&chunk[..read]).is_err() {
                 break;
@@ -98,9 +110,9 @@ impl Orders {
         let _ = server.shutdown(Shutdown::Both);
     }
 
-    fn wait(&self, held: &Mutex<bool>) {
+    fn wait(&self, held: &Mutex<bool>, may_pass: impl Fn() -> bool) {
         let mut held = held.lock().unwrap();
-        while *held && !self.ended.load(Ordering::Relaxed) {
+        while *held && !may_pass() && !self.ended.load(Ordering::Relaxed) {
             let woken = self.released.wait_timeout(held, Duration::from_millis(20));
             held = woken.unwrap().0;
         }
@@ -109,12 +121,8 @@ impl Orders {
     fn relay(&self, server: &mut UnixStream, client: &mut TcpStream) {
         let mut chunk = [0; 4_096];
         while let Ok(read @ 1..) = server.read(&mut chunk) {
-            self.wait(&self.held);
-            let one_less = |cuts: u32| cuts.checked_sub(1);
-            let cut = self
-                .cuts
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
-            if cut.is_ok() {
+            self.wait(&self.held, || one_less(&self.passes));
+            if one_less(&self.cuts) {
                 let _ = client.write_all(&chunk[..read / 2]);
                 break;
             }
@@ -125,6 +133,12 @@ impl Orders {
         let _ = client.shutdown(Shutdown::Both);
         let _ = server.shutdown(Shutdown::Both);
     }
+}
+
+/// Whether there was one.
+fn one_less(left: &AtomicU32) -> bool {
+    let less = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+    less.is_ok()
 }
 
 impl Drop for Proxy {
@@ -202,6 +216,8 @@ fn lie(mut client: impl Read + Write, ended: &AtomicBool, answer: &dyn Fn(&[u8])
         let is = |name: &[u8]| command.windows(name.len()).any(|w| w == name);
         let reply = if is(b"PING") {
             b"+PONG\r\n".to_vec()
+        } else if is(b"\r\nAUTH\r\n") {
+            b"+OK\r\n".to_vec()
         } else {
             answer(command)
         };

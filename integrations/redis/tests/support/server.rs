@@ -77,6 +77,11 @@ impl Server {
         format!("unix://{}", self.socket().display())
     }
 
+    /// The same, for who logs in.
+    pub fn address_of(&self, user: &str, password: &str) -> String {
+        format!("{}?user={user}&pass={password}", self.address())
+    }
+
     /// A connection that has nothing to do with what is tested.
     pub fn connection(&self) -> redis::Connection {
         let client = redis::Client::open(self.address()).expect("an address");
