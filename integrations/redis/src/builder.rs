@@ -214,7 +214,8 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     }
 
     /// After so many failures in a row (5 if not set) nothing is asked for `cooldown` (a second if not
-    /// set); then it is tried, on a thread that no handshake waits for.
+    /// set); then it is tried, on a thread that no handshake waits for. Lookups that come before anything is connected are
+    /// none, as long as connecting hasn't failed.
     pub fn breaker(mut self, failures: u32, cooldown: Duration) -> Self {
         self.settings.breaker = (failures, cooldown);
         self

@@ -303,7 +303,7 @@ impl Core {
     /// Nobody waits any longer for what was asked about what is called so.
     pub(crate) fn late(&self, name: &[u8]) {
         Tallies::add(&self.tallies.timeouts);
-        if let Some(node) = self.nodes.of(name) {
+        if let Some(node) = self.nodes.of(name).filter(|node| node.is_tried()) {
             node.failed(self);
         }
     }

@@ -36,6 +36,10 @@ const MAX_NESTED_LEN: usize = 16 << 20;
 const MAX_PART_LEN: usize = 1_024;
 const MAX_DEPTH: u8 = 6;
 
+/// When nothing has come for so long it is tried whether the other end is there still, at what distance, and how often.
+/// Half a minute after it has gone without a word [`Link::is_quiet`] says so, and nobody is late because of it.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+
 /// Read at a time.
 const CHUNK: usize = 4_096;
 
@@ -421,6 +425,7 @@ fn tcp(host: &str, port: u16, until: Instant) -> Result<TcpStream, Failure> {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 stream.set_nonblocking(true)?;
+                keep_alive(&stream).map_err(io::Error::from)?;
                 return Ok(stream);
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => failure = Failure::Timeout,
@@ -428,6 +433,19 @@ fn tcp(host: &str, port: u16, until: Instant) -> Result<TcpStream, Failure> {
         }
     }
     Err(failure)
+}
+
+fn keep_alive(tcp: &TcpStream) -> Result<(), rustix::io::Errno> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    // OpenBSD has the times for all sockets together.
+    #[cfg(not(target_os = "openbsd"))]
+    {
+        sockopt::set_tcp_keepidle(tcp, KEEPALIVE.0)?;
+        sockopt::set_tcp_keepintvl(tcp, KEEPALIVE.1)?;
+        sockopt::set_tcp_keepcnt(tcp, KEEPALIVE.2)?;
+    }
+    Ok(())
 }
 
 /// A blocking connect(2) would wait for a server that accepts nothing, without a timeout.

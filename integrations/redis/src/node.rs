@@ -51,6 +51,8 @@ pub(crate) struct Node {
     ready: (Sender<Link>, Receiver<Link>),
     /// Links for lookups, used or not.
     pub(crate) links: AtomicUsize,
+    /// It has been connected to, or could not be. Before that, that there is no link says nothing of it.
+    tried: AtomicBool,
     /// Its worker.
     pub(crate) thread: OnceLock<Thread>,
     /// It is no master any more: its worker hands over what waits, and ends.
@@ -65,6 +67,7 @@ impl Node {
             queues: Queues::new(settings.queue),
             ready: crossbeam_channel::bounded(settings.connections),
             links: AtomicUsize::new(0),
+            tried: AtomicBool::new(false),
             thread: OnceLock::new(),
             retired: AtomicBool::new(false),
         }
@@ -84,6 +87,16 @@ impl Node {
 
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
+    }
+
+    /// The worker has.
+    pub(crate) fn has_tried(&self) {
+        // Release: partner of the Acquire below. Who reads it finds the links that there are.
+        self.tried.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_tried(&self) -> bool {
+        self.tried.load(Ordering::Acquire)
     }
 
     pub(crate) fn health(&self) -> NodeHealth {
@@ -111,8 +124,8 @@ impl Node {
         loop {
             let Ok(link) = self.ready.1.recv_deadline(until) else {
                 Tallies::add(&core.tallies.starved);
-                // Busy is not broken.
-                if self.links.load(Ordering::Relaxed) == 0 {
+                // Busy is not broken, nor is what is only just being connected to.
+                if self.is_tried() && self.links.load(Ordering::Relaxed) == 0 {
                     self.failed(core);
                 }
                 return Err(Failure::Timeout);

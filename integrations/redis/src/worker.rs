@@ -142,6 +142,13 @@ impl Worker<'_> {
                 Err(_) => break,
             }
         }
+        if !node.is_tried() {
+            // What nobody waits for at the beginning doesn't wait for this one either.
+            if self.writer.is_none() && self.connecting.is_over() {
+                self.writer = self.connect().ok();
+            }
+            node.has_tried();
+        }
     }
 
     fn connect(&mut self) -> Result<Link, Failure> {

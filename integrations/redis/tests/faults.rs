@@ -103,6 +103,56 @@ fn stopped_killed_and_restarted_empty() {
     }
 }
 
+/// That there is no connection yet says nothing of the server.
+#[test]
+fn who_is_only_just_being_connected_to_is_not_given_up() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    for comes_back in [false, true] {
+        let proxy = Proxy::new(&server);
+        proxy.hold(true);
+        let slow = builder(&proxy.address()).deadline(SHORT).breaker(5, SHORT);
+        let mut slow = slow.timeouts(PATIENCE, PATIENCE).stop_timeout(SHORT);
+        if comes_back {
+            slow = slow.pending(SHORT);
+        }
+        let (b, tier) = host(slow);
+        let miss = |n| {
+            eventually("a miss", || {
+                let found = b.server().resume(&key(n));
+                let pending = found.is_pending();
+                assert!(found.hit().is_none());
+                !pending
+            });
+        };
+        (0..20).for_each(miss);
+        let health = tier.health();
+        assert_eq!((health.breaker_openings, health.counters.skipped), (0, 0));
+        assert_eq!(missed(&health.counters), 20);
+        proxy.hold(false);
+        eventually("it is asked", || {
+            miss(20);
+            tier.health().counters.misses > 0
+        });
+        show(&format!(
+            "ci: not connected yet, {}: 20 counted misses, and the breaker is closed",
+            if comes_back {
+                "and who asks comes back"
+            } else {
+                "and who asks waits"
+            }
+        ));
+    }
+    // Once it is known that nobody is there it is as ever.
+    let nowhere = builder("unix:///nonexistent/sessionwheel").deadline(SHORT);
+    let (b, tier) = host(nowhere.breaker(5, PATIENCE));
+    eventually("it is given up", || {
+        assert!(!resumes(&b, 1));
+        tier.health().breaker_openings > 0
+    });
+}
+
 #[test]
 fn frozen() {
     let Some(server) = Server::start(&[]) else {

@@ -88,6 +88,21 @@ fn after_the_deadline_no_more_is_read_however_much_there_is() {
     assert!(matches!(cut, Err(Failure::Closed)), "{cut:?}");
 }
 
+/// Who is gone without a word while nobody asks: a firewall that has forgotten the connection, a host without power.
+#[cfg(not(target_os = "openbsd"))]
+#[test]
+fn an_idle_connection_is_tried_now_and_then() {
+    use rustix::net::sockopt;
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tcp = tcp("127.0.0.1", port, soon()).unwrap();
+    assert!(sockopt::socket_keepalive(&tcp).unwrap());
+    let times = (sockopt::tcp_keepidle(&tcp), sockopt::tcp_keepintvl(&tcp));
+    assert_eq!(times, (Ok(KEEPALIVE.0), Ok(KEEPALIVE.1)));
+    assert_eq!(sockopt::tcp_keepcnt(&tcp), Ok(KEEPALIVE.2));
+}
+
 /// What comes of a nested answer that begins like this, and whether all of it could be sent.
 fn nested(answer: Vec<u8>) -> (Result<Value, Failure>, bool) {
     let (mut link, mut other) = linked();
