@@ -329,7 +329,7 @@ impl Core {
         let now = self.now();
         self.marks.flush(now);
         self.asked.flush(now);
-        self.keys.forget();
+        self.keys.tidy();
     }
 
     // What is asked, and waited for.

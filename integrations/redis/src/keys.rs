@@ -12,7 +12,9 @@ use chacha20poly1305::aead::KeyInit;
 ///
 /// A key is 32 random bytes, the same on all hosts, and has a number that stands in front of what it
 /// has sealed. To replace one on a running fleet, [`accept`](crate::RedisTier::accept) the new one on every
-/// host first, then [`rotate`](crate::RedisTier::rotate) to it on every host.
+/// host first, then [`rotate`](crate::RedisTier::rotate) to it on every host. A host that starts meanwhile has both in its
+/// ring; once the last one has rotated, the old one for [a while](Self::and_for), or until it is
+/// [forgotten](crate::RedisTier::forget).
 ///
 /// ```
 /// use sessionwheel_redis::Keyring;
@@ -74,13 +76,25 @@ impl Keyring {
         }
     }
 
-    /// The same with another key that only opens.
+    /// The same with another key that only opens, for as long as it isn't [forgotten](crate::RedisTier::forget) or rotated
+    /// away from.
     ///
     /// # Errors
     ///
     /// [`KeyIdTaken`] if one of the ring has this number.
     pub fn and(mut self, id: u32, key: [u8; 32]) -> Result<Self, KeyIdTaken> {
-        self.add(id, &key)?;
+        self.add(id, &key)?.until = None;
+        Ok(self)
+    }
+
+    /// The same with another key that only opens, for `grace` from now on: the one before the one that seals, on a host that
+    /// is started while what that has sealed may still be there.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyIdTaken`] if one of the ring has this number.
+    pub fn and_for(mut self, id: u32, key: [u8; 32], grace: Duration) -> Result<Self, KeyIdTaken> {
+        self.add(id, &key)?.until = Instant::now().checked_add(grace);
         Ok(self)
     }
 
@@ -90,13 +104,13 @@ impl Keyring {
         self.current.id
     }
 
-    fn add(&mut self, id: u32, key: &[u8; 32]) -> Result<(), KeyIdTaken> {
-        self.forget();
+    fn add(&mut self, id: u32, key: &[u8; 32]) -> Result<&mut Key, KeyIdTaken> {
+        self.tidy();
         if self.current.id == id || self.others.iter().any(|other| other.id == id) {
             return Err(KeyIdTaken { id });
         }
         self.others.push(Key::new(id, key));
-        Ok(())
+        self.others.last_mut().ok_or(KeyIdTaken { id })
     }
 
     /// `id` seals from now on. What it takes over from opens for `grace` still; if that is nothing, no other one opens.
@@ -117,8 +131,15 @@ impl Keyring {
         true
     }
 
+    /// Whether it was there, and doesn't seal.
+    fn forget(&mut self, id: u32) -> bool {
+        let before = self.others.len();
+        self.others.retain(|key| key.id != id);
+        self.others.len() < before
+    }
+
     /// Drops, and so wipes, the keys whose grace is over.
-    fn forget(&mut self) {
+    fn tidy(&mut self) {
         let now = Instant::now();
         self.others
             .retain(|key| key.until.is_none_or(|until| now <= until));
@@ -160,7 +181,7 @@ impl Keys {
 
     pub(crate) fn accept(&self, id: u32, key: &[u8; 32]) -> Result<(), KeyIdTaken> {
         let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        ring.add(id, key)
+        ring.add(id, key).map(drop)
     }
 
     pub(crate) fn rotate(&self, id: u32, grace: Duration) -> bool {
@@ -168,9 +189,14 @@ impl Keys {
         ring.rotate(id, grace)
     }
 
-    pub(crate) fn forget(&self) {
+    pub(crate) fn forget(&self, id: u32) -> bool {
         let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        ring.forget();
+        ring.forget(id)
+    }
+
+    pub(crate) fn tidy(&self) {
+        let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        ring.tidy();
     }
 }
 
@@ -205,6 +231,26 @@ mod tests {
         assert!(opens(&keys, 2) && !opens(&keys, 1) && !opens(&keys, 3));
         keys.accept(1, &[1; 32]).unwrap();
         assert!(keys.rotate(2, Duration::ZERO));
+        assert!(opens(&keys, 2) && !opens(&keys, 1));
+    }
+
+    #[test]
+    fn a_key_of_the_ring_opens_until_it_is_forgotten_or_its_time_is_over() {
+        let ring = Keyring::new(4, [4; 32]).and(1, [1; 32]).unwrap();
+        let ring = ring.and_for(2, [2; 32], Duration::from_nanos(1)).unwrap();
+        let keys = Keys::new(ring.and_for(3, [3; 32], Duration::MAX).unwrap());
+        let begun = Instant::now();
+        while Instant::now() <= begun + Duration::from_nanos(1) {}
+        assert!(opens(&keys, 1) && !opens(&keys, 2) && opens(&keys, 3));
+        // The one that seals is kept.
+        assert!(!keys.forget(4) && !keys.forget(5));
+        assert!(keys.forget(1) && !keys.forget(1) && keys.forget(3));
+        assert!(opens(&keys, 4) && !opens(&keys, 1) && !opens(&keys, 3));
+        // Whoever is rotated to has no end.
+        let ring = Keyring::new(1, [1; 32]).and_for(2, [2; 32], Duration::from_secs(1_000));
+        let keys = Keys::new(ring.unwrap());
+        assert!(keys.rotate(2, Duration::from_secs(1_000)));
+        assert!(!keys.forget(2) && keys.forget(1));
         assert!(opens(&keys, 2) && !opens(&keys, 1));
     }
 

@@ -11,6 +11,7 @@ mod codec;
 mod contexts;
 mod core;
 mod entry;
+mod fleet;
 mod flights;
 mod health;
 mod keeper;

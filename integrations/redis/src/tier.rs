@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use redis::Value;
-use sessionwheel::{Claim, Context, ExternalTier, Fetched, Reason, SessionKey, TierSession};
+use sessionwheel::{Claim, ExternalTier, Fetched, Reason, SessionKey, TierSession};
 
 use crate::backoff::after;
 use crate::builder::{RedisTierBuilder, TierError};
 use crate::codec::Codec;
-use crate::contexts::ShareError;
+use crate::contexts::Named;
 use crate::core::{Core, Removal};
 use crate::entry::{Entry, State};
 use crate::flights::{Answer, Joined};
 use crate::health::{Health, Tallies};
-use crate::keys::{KeyIdTaken, Keyring};
+use crate::keys::Keyring;
 use crate::questions::{Prefetch, Question};
 use crate::seal::{For, NotOpened, open, seal};
 
@@ -84,37 +84,6 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
         }))
     }
 
-    /// Shares the sessions of `context` with those of all hosts that give their context the same name.
-    ///
-    /// The sessions of a context without a name stay on this host; [`Context::DEFAULT`] has the empty
-    /// name from the start. Give a name to contexts of configurations that verify clients alike only:
-    /// a session resumes wherever the name is known.
-    ///
-    /// # Errors
-    ///
-    /// [`ShareError`] if the name is too long, or another context's, or the context has another.
-    pub fn share(&self, context: Context, name: impl AsRef<[u8]>) -> Result<(), ShareError> {
-        self.core().contexts.share(context, name.as_ref())
-    }
-
-    /// Opens from now on what `key` has sealed, too.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyIdTaken`] if there is one of this number.
-    pub fn accept(&self, id: u32, key: [u8; 32]) -> Result<(), KeyIdTaken> {
-        self.core().keys.accept(id, &key)
-    }
-
-    /// Seals from now on with the key `id`, which was accepted before; the one that sealed so far still opens for
-    /// `grace`. False, and nothing has changed, if there is no such key.
-    ///
-    /// With a grace of the longest session's lifetime nothing is lost. With none at all, no other key opens anything from
-    /// now on, whenever it was accepted.
-    pub fn rotate(&self, id: u32, grace: Duration) -> bool {
-        self.core().keys.rotate(id, grace)
-    }
-
     /// Connects, logs in, tries `GETDEL` and hangs up again: for a start-up that is to fail if the address or the
     /// password is wrong, or the server too old. With a Cluster, on each master, and each slot has to have one.
     ///
@@ -145,7 +114,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
     /// }
     /// ```
     pub fn prefetch(&self, key: &SessionKey) -> Prefetch {
-        let names = self.names(key).filter(|_| self.core().is_up());
+        let names = self.shared(key).filter(|_| self.core().is_up());
         Prefetch(names.and_then(|names| self.ask_ahead(&names, key)))
     }
 
@@ -187,7 +156,7 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
         self.core().health()
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0.core
     }
 
@@ -195,11 +164,20 @@ impl<V: Send + Sync + 'static> RedisTier<V> {
         after(Instant::now(), self.core().settings.deadline)
     }
 
-    /// What its context is called and what it is called in Redis; nothing for what isn't shared.
+    /// What its context is called and what it is called in Redis; nothing for what never was shared.
     fn names(&self, key: &SessionKey) -> Option<Names> {
-        let context = self.core().contexts.name(key.context())?;
-        let key = self.core().name(self.0.codec.stack(), &context, key);
-        Some(Names { context, key })
+        let Named { name, is_shared } = self.core().contexts.name(key.context())?;
+        let key = self.core().name(self.0.codec.stack(), &name, key);
+        Some(Names {
+            context: name,
+            key,
+            is_shared,
+        })
+    }
+
+    /// The same, but nothing for what isn't shared any more.
+    fn shared(&self, key: &SessionKey) -> Option<Names> {
+        self.names(key).filter(|names| names.is_shared)
     }
 
     /// Opens what came from Redis for a session that isn't here.
@@ -344,6 +322,8 @@ struct Names {
     context: Arc<[u8]>,
     /// In Redis.
     key: Box<[u8]>,
+    /// Else it can only have been shared.
+    is_shared: bool,
 }
 
 fn removal_of(mark: &Arc<Entry>) -> Removal {
@@ -365,8 +345,14 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
         if !core.is_up() {
             return;
         }
-        Tallies::add(&core.tallies.stores);
         let until = core.now().saturating_add(session.remaining);
+        if !names.is_shared {
+            // Whoever claims it has to know that it was never outside.
+            let entry = Entry::new(key, names.key, Vec::new(), until, State::Unshared);
+            core.put_mark(&Arc::new(entry));
+            return;
+        }
+        Tallies::add(&core.tallies.stores);
         let whom = For {
             context: &names.context,
             key: &key,
@@ -387,7 +373,7 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
     /// Asks Redis, for the deadline at most; or says that it is being asked.
     fn fetch(&self, key: &SessionKey) -> Fetched<V> {
         let core = self.core();
-        let Some(names) = self.names(key) else {
+        let Some(names) = self.shared(key) else {
             Tallies::add(&core.tallies.not_asked);
             return Fetched::Miss;
         };
@@ -418,7 +404,7 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
     /// One question instead of two, if Redis has to be asked and it is waited for.
     fn take(&self, key: &SessionKey) -> Option<Fetched<V>> {
         let core = self.core();
-        let names = self.names(key)?;
+        let names = self.shared(key)?;
         let waits = core.settings.pending.is_none() && core.asked(key).is_none();
         if !waits || !core.is_up() || !self.has_to_ask(key) {
             return None;
@@ -441,7 +427,7 @@ impl<V: Send + Sync + 'static> ExternalTier<V> for RedisTier<V> {
 
     fn prepare(&self, key: &SessionKey) -> bool {
         let core = self.core();
-        let Some(names) = self.names(key).filter(|_| core.is_up()) else {
+        let Some(names) = self.shared(key).filter(|_| core.is_up()) else {
             return true;
         };
         let Some(question) = self.ask_ahead(&names, key) else {

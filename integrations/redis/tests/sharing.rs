@@ -30,6 +30,7 @@ fn what_one_host_establishes_resumes_at_the_other() {
     assert!((0..500).all(|n| resumes(&b, n)));
     assert_eq!(tier_b.health().counters.hits, 500);
     assert_eq!(tier_b.health().breaker, BreakerState::Closed);
+    show("ci: sharing: 500 sessions of one host resumed at the other, by 500 hits");
 }
 
 #[test]
@@ -110,6 +111,7 @@ fn removals_and_flushes_reach_redis() {
     a.clear();
     written(&tier_a);
     assert_eq!(server.keys().len(), 0);
+    show("ci: sharing: 300 sessions, 100 of them removed and 200 flushed, none is left in Redis");
 }
 
 #[test]
@@ -129,6 +131,7 @@ fn what_has_to_make_room_here_stays_there() {
     written(&tier);
     assert_eq!((cache.len(), server.keys().len()), (10, 100));
     assert!((0..100).all(|n| resumes(&cache, n)));
+    show("ci: sharing: 100 sessions on a host with room for 10, all resumed");
 }
 
 #[test]
@@ -175,6 +178,73 @@ fn contexts_are_shared_by_name_and_else_not_at_all() {
 }
 
 #[test]
+fn a_configuration_that_is_loaded_anew_takes_the_name_over() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier_a) = host(builder(&server.address()));
+    let (b, tier_b) = host(builder(&server.address()));
+    let (before, at_b) = (a.context().unwrap(), b.context().unwrap());
+    tier_a.share(before, "api").unwrap();
+    tier_b.share(at_b, "api").unwrap();
+    let establish = |context, n, once| {
+        let options = SessionOptions::default().single_use(once);
+        let key = SessionKey::new(context, id(n));
+        a.server().established(key, value(n), options).unwrap();
+    };
+    let resumes = |cache: &Cache, context, n| {
+        let found = cache
+            .server()
+            .resume(&SessionKey::new(context, id(n)))
+            .hit();
+        assert!(found.as_ref().is_none_or(|found| *found == value(n)));
+        found.is_some()
+    };
+    establish(before, 1, false);
+    (2..6).for_each(|n| establish(before, n, true));
+    written(&tier_a);
+
+    let now = a.context().unwrap();
+    assert_eq!(tier_a.share(now, "api"), Err(ShareError::Taken));
+    assert!(tier_a.unshare(before) && !tier_a.unshare(before));
+    tier_a.share(now, "api").unwrap();
+    // What was shared is there for whoever has the name, here and there.
+    assert!(resumes(&a, now, 1) && resumes(&b, at_b, 1));
+    // What is for a single use is so at all three together.
+    let three = [(&b, at_b), (&a, before), (&a, now)];
+    for n in 2..5 {
+        let first = n as usize % 3;
+        let order = (first..first + 3).map(|at| three[at % 3]);
+        let won: Vec<bool> = order.map(|(cache, own)| resumes(cache, own, n)).collect();
+        assert_eq!(won, [true, false, false], "{n}");
+    }
+    // What is removed of it is removed.
+    assert!(a.remove(&SessionKey::new(before, id(5))));
+    written(&tier_a);
+    assert!(
+        three
+            .into_iter()
+            .all(|(cache, own)| !resumes(cache, own, 5))
+    );
+    // What is established in it from now on stays here.
+    establish(before, 6, false);
+    establish(before, 7, true);
+    written(&tier_a);
+    for n in [6, 7] {
+        assert!(!resumes(&b, at_b, n) && !resumes(&a, now, n));
+        assert!(resumes(&a, before, n));
+    }
+    assert!(resumes(&a, before, 6) && !resumes(&a, before, 7));
+    // And what the new one establishes doesn't.
+    establish(now, 8, false);
+    written(&tier_a);
+    assert!(resumes(&b, at_b, 8) && !resumes(&a, before, 8));
+    show(
+        "ci: contexts: a name taken over by another, 3 sessions for a single use each used once at all three",
+    );
+}
+
+#[test]
 fn a_key_is_replaced_on_a_running_fleet() {
     let Some(server) = Server::start(&[]) else {
         return;
@@ -208,6 +278,15 @@ fn a_key_is_replaced_on_a_running_fleet() {
     assert!(resumes(&c, 3));
     assert!(!resumes(&c, 4));
     assert_eq!(tier_c.health().counters.unopened, 1);
+    // A host that starts now may still open what the old one has sealed, until it is told not to.
+    let (d, tier_d) = host(tier(Keyring::new(2, [2; 32]).and(1, [1; 32]).unwrap()));
+    assert!(resumes(&d, 4));
+    assert!(tier_d.forget(1) && !tier_d.forget(2));
+    assert!(!resumes(&d, 1) && resumes(&d, 3));
+    assert_eq!(tier_d.health().counters.unopened, 1);
+    show(
+        "ci: keys: replaced on two hosts, opened by the old one while that is known, and not after",
+    );
 }
 
 #[test]
@@ -308,4 +387,5 @@ fn the_last_handle_waits_until_all_is_written() {
         assert!(awake.load(Ordering::Relaxed));
     });
     assert_eq!(server.keys().len(), 1_000);
+    show("ci: sharing: 1,000 sessions that waited, all written before the last handle was gone");
 }

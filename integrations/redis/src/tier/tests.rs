@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::Started;
-use sessionwheel::{SessionCache, SessionId, SessionOptions};
+use sessionwheel::{Context, SessionCache, SessionId, SessionOptions};
 
 #[test]
 fn a_child_of_a_process_that_has_used_it_has_no_tier() {
