@@ -186,7 +186,7 @@ impl Sent {
                 return Err(reply.err().unwrap_or(Failure::Garbage));
             }
             (Self::Question(question), Ok(Value::BulkString(sealed))) => {
-                question.answer(Some(sealed.into()));
+                core.answer_question(&question, sealed);
             }
             (Self::Question(question), Ok(Value::Nil)) => {
                 Tallies::add(&core.tallies.misses);

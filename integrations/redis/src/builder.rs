@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::place::{Place, TlsConfig};
 use crate::questions::LONGEST_PATIENCE;
+use crate::seal::MAX_SEALED_LEN;
 use crate::server::Server;
 use crate::tier::RedisTier;
 
@@ -26,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) stop_timeout: Duration,
     pub(crate) connections: usize,
     pub(crate) queue: usize,
+    pub(crate) queue_bytes: usize,
     pub(crate) marks: usize,
     pub(crate) breaker: (u32, Duration),
     pub(crate) local_when_down: bool,
@@ -87,6 +89,7 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
                 stop_timeout: Duration::from_secs(1),
                 connections: 4,
                 queue: 16_384,
+                queue_bytes: 64 << 20,
                 marks: 65_536,
                 breaker: (5, Duration::from_secs(1)),
                 local_when_down: false,
@@ -202,6 +205,15 @@ impl<V: Send + Sync + 'static> RedisTierBuilder<V> {
     /// if not set. The oldest is dropped for one more. With a Cluster, for each master.
     pub fn queue(mut self, length: usize) -> Self {
         self.settings.queue = length.max(1);
+        self
+    }
+
+    /// How many bytes the sessions may have, sealed, that wait to be written, or are being written; and so many those that
+    /// [`pending`](Self::pending) and [`prefetch`](RedisTier::prefetch) have found and nobody has fetched. One of the longest at
+    /// least: 64 MB (67,108,864) if not set, which those of most servers never come to. The oldest is dropped for one more;
+    /// what is found beyond is a miss. With a Cluster, the former for each master.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.settings.queue_bytes = bytes.max(MAX_SEALED_LEN);
         self
     }
 

@@ -29,6 +29,7 @@ use crate::node::Queues;
 use crate::nodes::Nodes;
 use crate::questions::{KEPT, Question};
 use crate::redirect::HOPS;
+use crate::weight::Sum;
 use crate::{keeper, worker};
 
 /// Between two flushes of the marks.
@@ -54,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) marks: Marks,
     /// Questions that nobody waits for.
     asked: ExpiringMap<SessionKey, Arc<Question>>,
+    /// What they were answered, and nobody has fetched.
+    answers: Sum,
     clock: Clock,
     /// What was taken from a queue and is not done yet: batches.
     pub(crate) in_flight: AtomicUsize,
@@ -94,6 +97,7 @@ impl Core {
             tallies,
             latency: Histogram::default(),
             asked,
+            answers: Sum::default(),
             marks,
             clock,
             in_flight: AtomicUsize::new(0),
@@ -201,15 +205,21 @@ impl Core {
 
     /// Queues it, marked as it is.
     pub(crate) fn queue_write(&self, entry: Arc<Entry>) {
-        let queued = entry.clone();
-        let pushed_out = self
-            .nodes
-            .push(&entry.name, |queues| queues.writes.force_push(queued));
-        if let Some(oldest) = pushed_out
-            && oldest.step(State::Queued, State::Unshared)
-        {
-            Tallies::add(&self.tallies.dropped_writes);
-        }
+        let (queued, most) = (entry.clone(), self.settings.queue_bytes);
+        self.nodes.push(&entry.name, |queues| {
+            queued.count_in(&queues.bytes);
+            let drop_write = |oldest: Arc<Entry>| {
+                if oldest.step(State::Queued, State::Unshared) {
+                    Tallies::add(&self.tallies.dropped_writes);
+                }
+            };
+            queues.writes.force_push(queued).map(drop_write);
+            while queues.bytes.get() > most
+                && let Some(oldest) = queues.writes.pop()
+            {
+                drop_write(oldest);
+            }
+        });
     }
 
     pub(crate) fn enqueue_removal(&self, removal: Removal) {
@@ -300,6 +310,16 @@ impl Core {
         }
     }
 
+    /// Redis has the session. If there is no room for it, it is nobody's.
+    pub(crate) fn answer_question(&self, question: &Question, sealed: Vec<u8>) {
+        let len = sealed.len();
+        if self.answers.get() + len > self.settings.queue_bytes {
+            Tallies::add(&self.tallies.starved);
+            return question.answer(None);
+        }
+        question.answer_with(sealed.into(), self.answers.add(len));
+    }
+
     /// Nobody waits any longer for what was asked about what is called so.
     pub(crate) fn late(&self, name: &[u8]) {
         Tallies::add(&self.tallies.timeouts);
@@ -386,6 +406,7 @@ impl Core {
             connections: sum(|node| node.connections),
             queued_writes: waiting.writes.len() + sum(|node| node.queued_writes),
             queued_removals: waiting.removals.len() + sum(|node| node.queued_removals),
+            queued_bytes: waiting.bytes.get() + sum(|node| node.queued_bytes),
             marks: self.marks.len(),
             last_error: last.clone(),
             counters: self.tallies.snapshot(),

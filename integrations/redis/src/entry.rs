@@ -25,6 +25,8 @@ use std::sync::{Mutex, PoisonError};
 
 use sessionwheel::{SessionKey, Timestamp};
 
+use crate::weight::{Part, Sum};
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum State {
@@ -49,12 +51,19 @@ impl State {
     ];
 }
 
+/// Empty once it has no use. Locked for a copy of it, or to empty it.
+#[derive(Default)]
+struct Sealed {
+    bytes: Box<[u8]>,
+    /// Dropped with them.
+    counted: Option<Part>,
+}
+
 pub(crate) struct Entry {
     pub(crate) key: SessionKey,
     /// Its key in Redis.
     pub(crate) name: Box<[u8]>,
-    /// Empty once it has no use. Locked for a copy of it, or to empty it.
-    sealed: Mutex<Box<[u8]>>,
+    sealed: Mutex<Sealed>,
     /// Until when the session lives.
     pub(crate) until: Timestamp,
     state: AtomicU8,
@@ -71,7 +80,10 @@ impl Entry {
         Self {
             key,
             name,
-            sealed: Mutex::new(sealed.into_boxed_slice()),
+            sealed: Mutex::new(Sealed {
+                bytes: sealed.into_boxed_slice(),
+                counted: None,
+            }),
             until,
             state: AtomicU8::new(state as u8),
         }
@@ -90,20 +102,26 @@ impl Entry {
             .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if stepped && !matches!(to, State::Queued | State::Sent) {
-            *self.lock() = Box::default();
+            *self.lock() = Sealed::default();
         }
         stepped
     }
 
     pub(crate) fn sealed(&self) -> Box<[u8]> {
-        self.lock().clone()
+        self.lock().bytes.clone()
     }
 
     pub(crate) fn with_sealed<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
-        f(&self.lock())
+        f(&self.lock().bytes)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Box<[u8]>> {
+    /// Counts its bytes there, and nowhere else, as long as it has them.
+    pub(crate) fn count_in(&self, sum: &Sum) {
+        let mut sealed = self.lock();
+        sealed.counted = Some(sum.add(sealed.bytes.len()));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Sealed> {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -52,7 +52,8 @@ counters! {
     /// Lookups and claims that were not answered within the deadline: misses. Their connections were
     /// dropped.
     timeouts,
-    /// Lookups and claims that found no connection free within the deadline: misses.
+    /// Lookups and claims that found no connection free within the deadline, and lookups whose answer there was no room for:
+    /// misses.
     starved,
     /// Lookups and claims that failed otherwise: connections lost, errors that the server gave, what is
     /// no answer. Misses; but for errors given, their connections were dropped.
@@ -76,8 +77,8 @@ counters! {
     stores,
     /// Sessions that Redis has confirmed.
     written,
-    /// Writes pushed out of the full queue by later ones, or of which nothing could be kept in mind: such a session stays
-    /// on this host.
+    /// Writes pushed out of the queue by later ones, it being full or too many bytes, or of which nothing could be kept in
+    /// mind: such a session stays on this host.
     dropped_writes,
     /// Writes that became needless while they waited: used, removed, replaced or expired here.
     cancelled_writes,
@@ -132,6 +133,8 @@ pub struct Health {
     pub queued_writes: usize,
     /// Removals that wait to be sent.
     pub queued_removals: usize,
+    /// Bytes of the sessions that wait to be written, or are being written.
+    pub queued_bytes: usize,
     /// Sessions of which it is kept in mind what became of their writing.
     pub marks: usize,
     /// The last failure of the thread that writes and connects.
@@ -158,6 +161,8 @@ pub struct NodeHealth {
     pub queued_writes: usize,
     /// Removals that wait to be sent to it.
     pub queued_removals: usize,
+    /// Bytes of the sessions that wait to be written to it, or are being written.
+    pub queued_bytes: usize,
 }
 
 /// A histogram of times, in powers of two of a microsecond.

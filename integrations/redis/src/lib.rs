@@ -28,6 +28,7 @@ mod server;
 mod tier;
 #[cfg(feature = "tls")]
 mod tls;
+mod weight;
 mod worker;
 
 pub use breaker::BreakerState;

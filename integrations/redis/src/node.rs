@@ -19,10 +19,13 @@ use crate::link::{Failure, Link, told};
 use crate::questions::Question;
 use crate::redirect::{ASKING, Redirect};
 use crate::server::Server;
+use crate::weight::Sum;
 
 /// What waits to be sent.
 pub(crate) struct Queues {
     pub(crate) writes: ArrayQueue<Arc<Entry>>,
+    /// Of those that wait to be written, or are being written.
+    pub(crate) bytes: Sum,
     pub(crate) removals: ArrayQueue<Removal>,
     /// Lookups that nobody waits for.
     pub(crate) questions: ArrayQueue<Arc<Question>>,
@@ -32,6 +35,7 @@ impl Queues {
     pub(crate) fn new(length: usize) -> Self {
         Self {
             writes: ArrayQueue::new(length),
+            bytes: Sum::default(),
             removals: ArrayQueue::new(length),
             questions: ArrayQueue::new(length),
         }
@@ -106,6 +110,7 @@ impl Node {
             connections: self.links.load(Ordering::Relaxed),
             queued_writes: self.queues.writes.len(),
             queued_removals: self.queues.removals.len(),
+            queued_bytes: self.queues.bytes.get(),
         }
     }
 

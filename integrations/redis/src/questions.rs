@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::flights::Answer;
+use crate::weight::Part;
 
 /// Long enough to tell who comes back that there was no answer in time.
 pub(crate) const KEPT: Duration = Duration::from_secs(2);
@@ -31,6 +32,8 @@ pub(crate) struct Question {
 #[derive(Default)]
 struct Slot {
     answer: Option<Answer>,
+    /// Of the answer. Dropped with it.
+    counted: Option<Part>,
     wakers: Vec<Waker>,
 }
 
@@ -46,8 +49,19 @@ impl Question {
 
     /// The first answer counts.
     pub(crate) fn answer(&self, answer: Answer) {
+        self.fill(answer, None);
+    }
+
+    /// The same, for a session whose bytes are counted.
+    pub(crate) fn answer_with(&self, sealed: Arc<[u8]>, counted: Part) {
+        self.fill(Some(sealed), Some(counted));
+    }
+
+    fn fill(&self, answer: Answer, counted: Option<Part>) {
         let mut slot = self.lock();
-        slot.answer.get_or_insert(answer);
+        if slot.answer.is_none() {
+            (slot.answer, slot.counted) = (Some(answer), counted);
+        }
         let wakers = std::mem::take(&mut slot.wakers);
         drop(slot);
         self.answered.notify_all();
