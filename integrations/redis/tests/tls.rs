@@ -286,6 +286,47 @@ fn a_cluster_by_tls() {
     ));
 }
 
+#[test]
+fn a_master_that_a_sentinel_names_by_tls() {
+    let authority = Authority::new();
+    let identity = authority.sign("127.0.0.1");
+    let common = "tls-auth-clients no\ntls-replication yes\n";
+    let Some(server) = Secure::start(&authority, &identity, common) else {
+        return;
+    };
+    let (settings, _files) = settings(&authority, &identity);
+    let port = free_port();
+    let file = format!(
+        "{settings}{common}tls-port {port}\nsentinel monitor fleet 127.0.0.1 {} 1\n",
+        server.node.tls_port.unwrap()
+    );
+    let _sentinel = Node::start(free_port(), &["--sentinel"], &file).expect("a Sentinel");
+    let sentinel = format!("rediss://127.0.0.1:{port}/");
+    let tier = |config: Arc<ClientConfig>| {
+        let builder = builder("rediss://of-no-matter/").stop_timeout(PATIENCE);
+        host(
+            builder
+                .sentinels(&[&sentinel], "fleet")
+                .unwrap()
+                .tls(config),
+        )
+    };
+    let (a, tier_a) = tier(authority.client(None));
+    let (b, tier_b) = tier(authority.client(None));
+    tier_a.check(PATIENCE).unwrap();
+    (0..50).for_each(|n| establish(&a, n));
+    (50..60).for_each(|n| establish_once(&a, n));
+    written(&tier_a);
+    assert!((0..60).all(|n| resumes(&b, n)));
+    assert!((50..60).all(|n| !resumes(&a, n)));
+    assert_eq!(tier_b.health().counters.hits, 60);
+    // Nobody is believed of whom the authority doesn't speak.
+    let stranger = tier(Authority::new().client(None)).1.check(PATIENCE);
+    let why = stranger.unwrap_err().to_string();
+    assert!(why.contains("UnknownIssuer"), "{why}");
+    show("ci: TLS: 60 sessions resumed by a master that a Sentinel has named");
+}
+
 /// What a server sends of a handshake, byte for byte or not at all.
 #[test]
 fn what_is_no_tls_is_survived() {
