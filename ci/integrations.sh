@@ -3,10 +3,11 @@
 # aioquic); Redis.
 #   CI_REPLAYS    rounds of each kind in which early data is replayed (30)
 #   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build, and release builds
+#   CI_RACES      tickets for which two servers on one Redis race (50; ci/full: 1000)
 #   CI_SOAK       seconds of random faults that befall Redis (3; ci/full: 600); if more, as often a slot of a Cluster moves, 100 times at most
 source "$(dirname "$0")/lib.sh"
 
-export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-30} SESSIONWHEEL_SOAK=${CI_SOAK:-3} PROVIDERS=${CI_PROVIDERS:-ring}
+export SESSIONWHEEL_REPLAYS=${CI_REPLAYS:-30} SESSIONWHEEL_SOAK=${CI_SOAK:-3} SESSIONWHEEL_RACES=${CI_RACES:-50} PROVIDERS=${CI_PROVIDERS:-ring}
 
 # All builds but that are the ones that `cargo test --workspace` has made, and their tests have been run there.
 integrations() {
@@ -52,7 +53,7 @@ openssl_integration() {
 redis() {
     has redis-server || skip "there is no redis-server"
     redis-server --version
-    cargo test --package sessionwheel-redis --features tls --lib --test tls --test single_use --test soak
+    cargo test --package sessionwheel-redis --features tls --lib --test tls --test single_use --test rustls_servers --test soak
     # ci/test.sh has the short form.
     ((SESSIONWHEEL_SOAK <= 3)) || cargo test --package sessionwheel-redis --test cluster a_slot_moves
     cargo test --package handshake-storm --features redis --test fleet

@@ -54,6 +54,9 @@ fn who_can_come_back_does_not_wait() {
     let counters = tier.health().counters;
     assert_eq!((counters.hits, counters.misses), (110, 10));
     assert_eq!(counters.timeouts, 0);
+    show(&format!(
+        "ci: pending: 120 lookups, {pending} times told to come back: 110 found, 10 misses"
+    ));
 }
 
 #[test]
@@ -76,6 +79,7 @@ fn patience_ends() {
     }
     assert_eq!(tier.health().counters.timeouts, before + 10);
     server.signal("-CONT");
+    show("ci: pending: 10 lookups of a frozen server, 10 counted misses");
 }
 
 #[test]
@@ -114,6 +118,10 @@ fn who_does_not_answer_is_not_asked_again_at_once() {
             ask(&b, n);
             tier.health().counters.misses > misses
         });
+        show(&format!(
+            "ci: pending: {way}: given up after {} lookups, and asked again afterwards",
+            n - 10
+        ));
     }
 }
 
@@ -144,6 +152,7 @@ fn with_nobody_to_ask_every_question_ends() {
     assert!((0..100).all(|n| ask(&b, n).0.is_none()));
     drop((b, tier));
     assert!(prefetches.iter().all(|prefetch| prefetch.wait(PATIENCE)));
+    show("ci: pending: 200 questions to nobody, all of them ended");
 }
 
 #[test]
@@ -173,6 +182,9 @@ fn what_was_prefetched_is_there_when_it_is_looked_up() {
         assert!(!resumes(&b, n));
     }
     assert_eq!(tier.health().counters.hits, 40);
+    show(
+        "ci: prefetch: 60 asked ahead, 40 found without waiting, 20 removed meanwhile and not found",
+    );
 }
 
 struct Unpark(Thread);
