@@ -66,7 +66,7 @@ pub fn host(builder: RedisTierBuilder<Vec<u8>>) -> (Cache, Tier) {
 pub fn id(n: u32) -> SessionId {
     let mut bytes = [0; 32];
     bytes[28..].copy_from_slice(&n.to_be_bytes());
-    // The cache tells kinds of ids apart by their first byte.
+    // The first byte differs as well: a filter may go by it.
     bytes[0] = n as u8;
     SessionId::from(bytes)
 }
