@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use libc::c_long;
 use openssl::error::ErrorStack;
-use openssl::ssl::{Ssl, SslContextBuilder, SslOptions, SslSessionCacheMode, SslVersion};
-use sessionwheel::{Context, ContextsExhausted, SessionCache, Timestamp};
+use openssl::ssl::{SslContextBuilder, SslOptions, SslSessionCacheMode, SslVersion};
+use sessionwheel::{Context, ContextsExhausted, SessionCache};
 
-use crate::callbacks::{self, Shared};
+use crate::callbacks::{Indices, Shared};
 use crate::ffi;
 use crate::options::{Options, Tags, Tickets};
 use crate::session::Session;
@@ -95,7 +95,7 @@ pub fn attach(
             None => cache.context()?,
         },
         cache: cache.clone(),
-        authenticated_at: callbacks::authenticated_at()?,
+        indices: Indices::get()?,
         key,
         refused: Counters::default(),
         options,
@@ -230,6 +230,3 @@ impl From<ErrorStack> for AttachError {
         Self::OpenSsl(error)
     }
 }
-
-/// Where a connection keeps when the peer of the session that it resumes was authenticated.
-pub(crate) type AuthenticatedAt = openssl::ex_data::Index<Ssl, Timestamp>;

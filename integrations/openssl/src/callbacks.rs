@@ -14,12 +14,13 @@ use std::time::SystemTime;
 use foreign_types::ForeignTypeRef;
 use libc::{c_int, c_long, c_void};
 use openssl::error::ErrorStack;
+use openssl::ex_data::Index;
 use openssl::ssl::{NameType, Ssl, SslRef, SslSession, SslSessionRef, SslVerifyMode, SslVersion};
 use sessionwheel::{
     Context, Established, SessionCache, SessionId, SessionKey, SessionOptions, SessionRef,
+    Timestamp,
 };
 
-use crate::attach::AuthenticatedAt;
 use crate::contain::contain;
 use crate::ffi;
 use crate::options::{EarlyData, Options, Removals, ServerNames, SingleUse};
@@ -28,24 +29,43 @@ use crate::session::{Session, Storage, encoded_len};
 use crate::stats::Counters;
 use crate::tag::TagKey;
 
+/// So many ids that were made here are looked up for one connection. Each may cost a question to the external tier, and a
+/// client can collect as many expired tickets as it likes; honest ones offer one or two. (A hello that has to be said again
+/// counts again.)
+pub(crate) const MOST_LOOKUPS: u32 = 4;
+
 /// What the callbacks of a context share.
 pub(crate) struct Shared {
     pub(crate) cache: SessionCache<Session>,
     pub(crate) context: Context,
-    pub(crate) authenticated_at: AuthenticatedAt,
+    pub(crate) indices: Indices,
     pub(crate) key: Option<TagKey>,
     pub(crate) refused: Counters,
     pub(crate) options: Options,
 }
 
-/// One index for all: a connection resumes from one cache.
-pub(crate) fn authenticated_at() -> Result<AuthenticatedAt, ErrorStack> {
-    static INDEX: OnceLock<AuthenticatedAt> = OnceLock::new();
-    if let Some(index) = INDEX.get() {
-        return Ok(*index);
+/// What a connection keeps for its callbacks.
+#[derive(Clone, Copy)]
+pub(crate) struct Indices {
+    /// When the peer of the session that it resumes was authenticated.
+    authenticated_at: Index<Ssl, Timestamp>,
+    /// How many lookups there were for it.
+    lookups: Index<Ssl, u32>,
+}
+
+impl Indices {
+    /// The same for all: a connection resumes from one cache.
+    pub(crate) fn get() -> Result<Self, ErrorStack> {
+        static INDICES: OnceLock<Indices> = OnceLock::new();
+        if let Some(indices) = INDICES.get() {
+            return Ok(*indices);
+        }
+        let new = Self {
+            authenticated_at: Ssl::new_ex_index()?,
+            lookups: Ssl::new_ex_index()?,
+        };
+        Ok(*INDICES.get_or_init(|| new))
     }
-    let new = Ssl::new_ex_index()?;
-    Ok(*INDEX.get_or_init(|| new))
 }
 
 impl Shared {
@@ -96,7 +116,7 @@ impl Shared {
             .single_use(tls13 && once);
         options.timeout = self.options.timeout;
         if ssl.session_reused() {
-            options.authenticated_at = ssl.ex_data(self.authenticated_at).copied();
+            options.authenticated_at = ssl.ex_data(self.indices.authenticated_at).copied();
         }
         match self.cache.server().established(key, value, options) {
             Ok(Established::Declined(_)) | Err(_) => self.refused.not_stored.add_one(),
@@ -116,6 +136,12 @@ impl Shared {
             self.refused.foreign_ids.add_one();
             return None;
         };
+        let lookups = ssl.ex_data(self.indices.lookups).copied().unwrap_or(0);
+        if lookups >= MOST_LOOKUPS {
+            self.refused.too_many_ids.add_one();
+            return None;
+        }
+        ssl.set_ex_data(self.indices.lookups, lookups + 1);
         let tls13 = ssl.version2() == Some(SslVersion::TLS1_3);
         let once = self.options.single_use == SingleUse::Tls13 || ssl.max_early_data() > 0;
         let judge = |found: SessionRef<'_, Session>| {
@@ -131,7 +157,7 @@ impl Shared {
             server.resume_entry(&key, judge)
         };
         let (session, authenticated_at, replayable) = found.hit()??;
-        ssl.set_ex_data(self.authenticated_at, authenticated_at);
+        ssl.set_ex_data(self.indices.authenticated_at, authenticated_at);
         // Also of a connection that takes none yet: a callback that comes later may change that.
         if tls13 && replayable {
             refuse_early_data(ssl);

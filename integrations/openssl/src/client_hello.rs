@@ -5,13 +5,9 @@ use std::slice;
 
 use foreign_types::ForeignTypeRef;
 use openssl::ssl::SslRef;
-use sessionwheel::SessionId;
 
 /// The number of the extension `pre_shared_key` (RFC 8446, 4.2.11).
 const PRE_SHARED_KEY: u32 = 41;
-
-/// So many tickets of a client are looked at: clients offer one or two.
-const MOST: usize = 16;
 
 /// An extension's bytes, while the connection's ClientHello is being processed.
 pub(crate) fn extension(ssl: &mut SslRef, number: u32) -> Option<&[u8]> {
@@ -28,20 +24,19 @@ pub(crate) fn extension(ssl: &mut SslRef, number: u32) -> Option<&[u8]> {
     Some(unsafe { slice::from_raw_parts(data, len) })
 }
 
-/// The ids of sessions that the client offers: the session id of TLS 1.2, and the first tickets of TLS 1.3 that may be any.
-pub(crate) fn offered_ids(ssl: &mut SslRef) -> Vec<Box<[u8]>> {
-    let id = ssl.client_hello_session_id().filter(|id| !id.is_empty());
-    let mut ids: Vec<Box<[u8]>> = id.into_iter().map(Into::into).collect();
+/// What `known` makes of the ids that the client offers: of the session id of TLS 1.2, and of the first `most` tickets of
+/// TLS 1.3 of which it makes anything.
+pub(crate) fn offered<T>(
+    ssl: &mut SslRef,
+    most: usize,
+    known: impl Fn(&[u8]) -> Option<T>,
+) -> Vec<T> {
+    let id = ssl.client_hello_session_id().and_then(&known);
+    let mut all: Vec<T> = id.into_iter().collect();
     if let Some(psk) = extension(ssl, PRE_SHARED_KEY) {
-        ids.extend(possible(psk).map(Into::into));
+        all.extend(identities(psk).filter_map(known).take(most));
     }
-    ids
-}
-
-/// Those that may be a session's, of a list that may have 64 KB: no id is longer, or empty.
-fn possible(psk: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let fits = |identity: &&[u8]| (1..=SessionId::MAX_LEN).contains(&identity.len());
-    identities(psk).filter(fits).take(MOST)
+    all
 }
 
 /// The identities of an `OfferedPsks`, as far as they are whole. Each is followed by an age of four bytes.
@@ -64,16 +59,6 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_a_long_list_the_first_that_may_be_ids_are_looked_at() {
-        let identity = |len: u8| [&[0, len], &vec![len; len.into()][..], &[0; 4]].concat();
-        let lens = [0, 33, 1, 200, 32].into_iter().chain([7; 50]);
-        let list: Vec<u8> = lens.flat_map(identity).collect();
-        let psk = [&u16::try_from(list.len()).unwrap().to_be_bytes()[..], &list].concat();
-        let lens: Vec<_> = possible(&psk).map(<[u8]>::len).collect();
-        assert_eq!(lens, [&[1, 32][..], &[7; MOST - 2]].concat());
-    }
 
     #[test]
     fn identities_are_read_as_far_as_they_are_whole() {

@@ -31,6 +31,8 @@ macro_rules! counters {
 counters! {
     /// Ids that were offered and that we did not make: a miss without a lookup.
     foreign_ids,
+    /// Ids that were made here and not looked up: four others of the same connection had been.
+    too_many_ids,
     /// Sessions that were not kept because they are larger than the limit; their handshakes went on.
     oversized,
     /// Sessions that were not kept because the cache said no: its mode, its new-session callback, its maximum.

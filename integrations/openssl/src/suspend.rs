@@ -3,12 +3,8 @@
 use openssl::ssl::{ClientHelloResponse, SslContextBuilder, SslRef};
 
 use crate::attach::Attachment;
-use crate::callbacks::Shared;
-use crate::client_hello::offered_ids;
-
-/// So many of the ids that a client offers are asked for, of those that were made here. OpenSSL looks up one after the
-/// other until one is good, nearly always the first.
-const MOST: usize = 4;
+use crate::callbacks::{MOST_LOOKUPS, Shared};
+use crate::client_hello::offered;
 
 /// Puts a handshake off as long as the external tier is being asked for what its client offers.
 ///
@@ -53,10 +49,11 @@ pub fn suspend(context: &mut SslContextBuilder, attachment: &Attachment) {
 }
 
 impl Shared {
-    /// Whether a lookup of what the client offers would wait for nothing. All are asked for at once.
+    /// Whether a lookup of what the client offers would wait for nothing. All are asked for at once: OpenSSL looks up one
+    /// ticket after the other until one is good, nearly always the first, and `find` no more than these.
     fn is_ready(&self, ssl: &mut SslRef) -> bool {
-        let offered = offered_ids(ssl);
-        let own = offered.iter().filter_map(|id| self.own_key(id)).take(MOST);
-        own.fold(true, |ready, key| self.cache.server().prepare(&key) & ready)
+        let own = offered(ssl, MOST_LOOKUPS as usize, |id| self.own_key(id));
+        own.iter()
+            .fold(true, |ready, key| self.cache.server().prepare(key) & ready)
     }
 }

@@ -3,12 +3,12 @@
 mod support;
 
 use foreign_types::ForeignType;
-use openssl::ssl::{SslSession, SslVersion};
+use openssl::ssl::{ErrorCode, SslSession, SslVersion};
 use sessionwheel::{Fetched, SessionCache};
 use sessionwheel_openssl::{
     AttachError, Options, Session, Storage, TagKey, Tags, Tickets, attach, ffi,
 };
-use support::{Client, Connection, Identity, NAME, Server, VERSIONS, server_context};
+use support::{Client, Identity, NAME, Server, VERSIONS, server_context};
 
 fn with_key(n: u8) -> Options {
     Options::default().tags(Tags::With(TagKey::new([n; 16])))
@@ -84,63 +84,27 @@ fn ids_of_odd_lengths_are_foreign() {
     assert_eq!(server.cache.counters().misses, 0);
 }
 
-/// Adds the extension `pre_shared_key` with these identities, and binders that fit none, to a ClientHello that waits
-/// to be read by the server.
-fn offer(connection: &Connection, identities: &[&[u8]]) {
-    let mut incoming = connection.server.get_ref().incoming();
-    let hello: Vec<u8> = incoming.drain(..).collect();
-    assert_eq!((hello[0], hello[5]), (22, 1), "a ClientHello");
-    let mut body = hello[9..].to_vec();
-    let mut list: Vec<u8> = Vec::new();
-    for identity in identities {
-        list.extend((identity.len() as u16).to_be_bytes());
-        list.extend(*identity);
-        list.extend([0; 4]);
-    }
-    let binders = [&[32][..], &[0; 32]].concat().repeat(identities.len());
-    let mut extension = (list.len() as u16).to_be_bytes().to_vec();
-    extension.extend(&list);
-    extension.extend((binders.len() as u16).to_be_bytes());
-    extension.extend(&binders);
-
-    let ids = 34; // behind version and random: session id, suites, compression, extensions
-    let suites = ids + 1 + usize::from(body[ids]);
-    let suites_len = usize::from(u16::from_be_bytes([body[suites], body[suites + 1]]));
-    let compression = suites + 2 + suites_len;
-    let extensions = compression + 1 + usize::from(body[compression]);
-    let len = body.len() - extensions - 2 + 4 + extension.len();
-    body[extensions..extensions + 2].copy_from_slice(&(len as u16).to_be_bytes());
-    body.extend([0, 41]);
-    body.extend((extension.len() as u16).to_be_bytes());
-    body.extend(&extension);
-
-    let mut message = vec![1];
-    message.extend(&(body.len() as u32).to_be_bytes()[1..]);
-    message.extend(&body);
-    for piece in message.chunks(1 << 14) {
-        incoming.extend([22, 3, 1]);
-        incoming.extend((piece.len() as u16).to_be_bytes());
-        incoming.extend(piece);
-    }
+/// How the server answers a client that offers these tickets, each with a binder that fits none.
+fn offer(server: &Server, client: &Client, tickets: &[Vec<u8>]) -> ErrorCode {
+    let mut connection = client.begin(&server.context, None, None);
+    connection.change_hello(|hello| hello.with_tickets(tickets));
+    connection.server.do_handshake().unwrap_err().code()
 }
 
 #[test]
 fn a_hundred_tickets_in_one_client_hello_cost_a_hundred_hashes() {
     let server = Server::new(Options::default());
     let client = Client::new(SslVersion::TLS1_3);
-    let mut connection = client.begin(&server.context, None, None);
-    connection.client.do_handshake().unwrap_err();
-    let identities: Vec<[u8; 32]> = (0..100).map(|n| [n; 32]).collect();
-    let identities: Vec<&[u8]> = identities.iter().map(|id| &id[..]).collect();
-    offer(&connection, &identities);
-    let error = connection.server.do_handshake().unwrap_err();
-    assert_eq!(
-        error.code(),
-        openssl::ssl::ErrorCode::WANT_READ,
-        "it has answered"
-    );
-    let stats = server.attachment.stats();
-    assert_eq!(stats.foreign_ids, 100);
+    // The last one is about as many as a hello has room for, beside the key shares of new clients.
+    for count in [1, 100, 880] {
+        let tickets: Vec<_> = (0..count as u32)
+            .map(|n| n.to_le_bytes().repeat(8))
+            .collect();
+        let before = server.attachment.stats().foreign_ids;
+        let answer = offer(&server, &client, &tickets);
+        assert_eq!(answer, ErrorCode::WANT_READ, "it has answered");
+        assert_eq!(server.attachment.stats().foreign_ids - before, count);
+    }
     let counters = server.cache.counters();
     assert_eq!(
         (counters.hits, counters.misses, server.cache.len()),
@@ -152,28 +116,34 @@ fn a_hundred_tickets_in_one_client_hello_cost_a_hundred_hashes() {
 fn tickets_of_odd_lengths_do_not_come_so_far() {
     let server = Server::new(Options::default());
     let client = Client::new(SslVersion::TLS1_3);
-    let sizes = [1, 31, 33, 58_000].map(|len| vec![7; len]);
-    for ticket in &sizes {
-        let mut connection = client.begin(&server.context, None, None);
-        connection.client.do_handshake().unwrap_err();
-        offer(&connection, &[ticket]);
-        let error = connection.server.do_handshake().unwrap_err();
-        assert_eq!(
-            error.code(),
-            openssl::ssl::ErrorCode::WANT_READ,
-            "it has answered: {error}"
-        );
+    let offer = |len| offer(&server, &client, &[vec![7; len]]);
+    for len in [1, 31, 33, 16_384, 63_000] {
+        assert_eq!(offer(len), ErrorCode::WANT_READ, "it has answered: {len}");
     }
-    let mut connection = client.begin(&server.context, None, None);
-    connection.client.do_handshake().unwrap_err();
-    offer(&connection, &[b""]);
-    let error = connection.server.do_handshake().unwrap_err();
-    assert_eq!(
-        error.code(),
-        openssl::ssl::ErrorCode::SSL,
-        "an empty one is against the rules"
-    );
+    assert_eq!(offer(0), ErrorCode::SSL, "that is against the rules");
     assert_eq!(server.attachment.stats().foreign_ids, 0);
+    let session = client.session(&server.context);
+    assert!(client.resumes(&server.context, &session));
+}
+
+#[test]
+fn session_ids_of_any_length_are_a_miss_or_no_hello() {
+    let server = Server::new(Options::default());
+    let client = Client::new(SslVersion::TLS1_2);
+    let offer = |len| {
+        let mut connection = client.begin(&server.context, None, None);
+        connection.change_hello(|hello| hello.with_session_id(&vec![7; len]));
+        connection.server.do_handshake().unwrap_err().code()
+    };
+    for (len, foreign) in [(0, 0), (1, 1), (31, 2), (32, 3)] {
+        assert_eq!(offer(len), ErrorCode::WANT_READ, "it has answered: {len}");
+        assert_eq!(server.attachment.stats().foreign_ids, foreign, "{len}");
+    }
+    for len in [33, 255] {
+        assert_eq!(offer(len), ErrorCode::SSL, "that is no ClientHello: {len}");
+    }
+    assert_eq!(server.attachment.stats().foreign_ids, 3);
+    assert_eq!(server.cache.counters().misses, 0);
     let session = client.session(&server.context);
     assert!(client.resumes(&server.context, &session));
 }

@@ -1,6 +1,9 @@
 //! Both ends of a connection in one thread, over pipes in memory.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+#[path = "../../../rustls/tests/support/hello.rs"]
+pub mod hello;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,6 +24,8 @@ use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Name};
 use sessionwheel::{Clock, ManualClock, SessionCache, Timestamp};
 use sessionwheel_openssl::{Attachment, Options, Session, attach};
+
+use hello::Hello;
 
 pub const VERSIONS: [SslVersion; 2] = [SslVersion::TLS1_2, SslVersion::TLS1_3];
 pub const NAME: &str = "localhost";
@@ -306,6 +311,15 @@ impl Connection {
             }
         }
         panic!("the handshake does not end");
+    }
+
+    /// The client has said its hello, and the server reads another one, made of it.
+    pub fn change_hello(&mut self, change: impl FnOnce(Hello) -> Hello) {
+        let error = self.client.do_handshake().unwrap_err();
+        assert_eq!(error.code(), openssl::ssl::ErrorCode::WANT_READ, "{error}");
+        let mut incoming = self.server.get_ref().incoming();
+        let hello: Vec<u8> = incoming.drain(..).collect();
+        incoming.extend(change(Hello::parse(&hello)).records());
     }
 
     /// A message each way; the client reads its tickets with it.
