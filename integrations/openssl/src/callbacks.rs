@@ -94,6 +94,8 @@ impl Shared {
     }
 
     fn keep(&self, ssl: &mut SslRef, session: &SslSessionRef) {
+        #[cfg(test)]
+        crate::planted::here("keep");
         let Some(key) = self.session_key(session.id()) else {
             return;
         };
@@ -132,6 +134,8 @@ impl Shared {
     }
 
     fn find(&self, ssl: &mut SslRef, id: &[u8]) -> Option<SslSession> {
+        #[cfg(test)]
+        crate::planted::here("find");
         let Some(key) = self.own_key(id) else {
             self.refused.foreign_ids.add_one();
             return None;
@@ -193,6 +197,8 @@ impl Shared {
     }
 
     fn forget(&self, session: &SslSessionRef) {
+        #[cfg(test)]
+        crate::planted::here("forget");
         let follow = match self.options.removals {
             Removals::All => true,
             Removals::Ignored => false,
@@ -268,4 +274,44 @@ fn after_fatal_alert() -> bool {
     error & 1 << 31 == 0
         && library == ffi::ERR_LIB_SSL as libc::c_ulong
         && reason != ffi::SSL_R_UNEXPECTED_EOF_WHILE_READING as libc::c_ulong
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Options;
+    use crate::planted::Planted;
+    use crate::support::{Client, Server, VERSIONS};
+    use openssl::ssl::SslVersion;
+
+    /// One that came to C would end the process.
+    #[test]
+    fn a_panic_costs_a_session_or_a_miss_and_is_counted() {
+        for version in VERSIONS {
+            let server = Server::new(Options::default());
+            let client = Client::new(version);
+            let panics = || server.attachment.stats().panics;
+
+            let planted = Planted::at("keep");
+            let lost = client.session(&server.context);
+            drop(planted);
+            let tickets = if version == SslVersion::TLS1_3 { 2 } else { 1 };
+            assert_eq!((panics(), server.cache.len()), (tickets, 0), "{version:?}");
+            assert!(!client.resumes(&server.context, &lost));
+
+            let session = client.session(&server.context);
+            let planted = Planted::at("find");
+            assert!(!client.resumes(&server.context, &session), "{version:?}");
+            drop(planted);
+            assert_eq!(panics(), tickets + 1);
+            assert!(client.resumes(&server.context, &session), "{version:?}");
+
+            let planted = Planted::at("forget");
+            let connection = client.connect(&server.context, Some(&session));
+            assert!(connection.resumed());
+            drop(connection); // uncleanly
+            drop(planted);
+            assert_eq!(panics(), tickets + 2);
+            assert!(client.resumes(&server.context, &session), "{version:?}");
+        }
+    }
 }

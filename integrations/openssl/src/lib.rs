@@ -9,11 +9,20 @@ mod client_hello;
 mod contain;
 pub mod ffi;
 mod options;
+#[cfg(test)]
+mod planted;
 mod server_name;
 mod session;
 mod stats;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 mod suspend;
 mod tag;
+
+// For `support`, which is written for the tests outside.
+#[cfg(test)]
+extern crate self as sessionwheel_openssl;
 
 pub use attach::{AttachError, Attachment, attach};
 pub use options::{EarlyData, Options, Removals, ServerNames, SingleUse, Tags, Tickets};

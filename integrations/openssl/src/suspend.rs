@@ -52,8 +52,37 @@ impl Shared {
     /// Whether a lookup of what the client offers would wait for nothing. All are asked for at once: OpenSSL looks up one
     /// ticket after the other until one is good, nearly always the first, and `find` no more than these.
     fn is_ready(&self, ssl: &mut SslRef) -> bool {
+        #[cfg(test)]
+        crate::planted::here("is_ready");
         let own = offered(ssl, MOST_LOOKUPS as usize, |id| self.own_key(id));
         own.iter()
             .fold(true, |ready, key| self.cache.server().prepare(key) & ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planted::Planted;
+    use crate::support::{Client, Identity, NAME, VERSIONS, server_context};
+    use crate::{Options, attach};
+    use sessionwheel::SessionCache;
+
+    #[test]
+    fn a_panic_puts_no_handshake_off() {
+        for version in VERSIONS {
+            let cache = SessionCache::builder().build().unwrap();
+            let mut context = server_context(&Identity::new(NAME));
+            let attachment = attach(&mut context, &cache, Options::default()).unwrap();
+            suspend(&mut context, &attachment);
+            let context = context.build();
+            let client = Client::new(version);
+            let session = client.session(&context);
+            let planted = Planted::at("is_ready");
+            assert!(client.resumes(&context, &session));
+            drop(planted);
+            let stats = attachment.stats();
+            assert_eq!((stats.panics, stats.put_off), (1, 0));
+        }
     }
 }

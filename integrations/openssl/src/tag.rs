@@ -68,6 +68,8 @@ impl TagKey {
     }
 
     pub(crate) fn make(&self) -> Result<[u8; LEN], ErrorStack> {
+        #[cfg(test)]
+        crate::planted::here("make");
         let mut id = [0; LEN];
         rand_bytes(&mut id[..RANDOM])?;
         let tag = self.tag(&id[..RANDOM]);
@@ -134,6 +136,9 @@ unsafe extern "C" fn generate<const SLOT: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Options;
+    use crate::planted::Planted;
+    use crate::support::{Client, NAME, Server, VERSIONS};
     use std::collections::HashSet;
 
     #[test]
@@ -158,7 +163,11 @@ mod tests {
 
     #[test]
     fn each_key_has_a_function_until_they_are_used_up() {
-        let key = |n: usize| TagKey::new([100 + n as u8; 16]);
+        // One of them for the other tests in this process.
+        let key = |n: usize| match n {
+            0 => TagKey::of_process().unwrap(),
+            n => TagKey::new([100 + n as u8; 16]),
+        };
         let mut made = HashSet::new();
         for n in 0..MOST_TAG_KEYS {
             let generate = generator(&key(n)).unwrap();
@@ -175,6 +184,21 @@ mod tests {
         }
         assert!(generator(&key(MOST_TAG_KEYS)).is_none());
         assert!(generator(&key(0)).is_some());
+    }
+
+    /// Without an id there is no session, and no handshake.
+    #[test]
+    fn a_panic_ends_the_handshake_and_nothing_else() {
+        for version in VERSIONS {
+            let server = Server::new(Options::default());
+            let client = Client::new(version);
+            let planted = Planted::at("make");
+            let mut connection = client.begin(&server.context, None, Some(NAME));
+            connection.finish().expect_err("there is no id");
+            drop(planted);
+            let session = client.session(&server.context);
+            assert!(client.resumes(&server.context, &session));
+        }
     }
 
     #[test]
