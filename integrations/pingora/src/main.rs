@@ -15,13 +15,16 @@ use openssl::ssl::SslFiletype;
 use pingora::proxy::http_proxy_service;
 use pingora::server::{Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
-use sessionwheel::SessionCache;
+use sessionwheel::{Pace, SessionCache};
 use sessionwheel_openssl::{Attachment, Options};
 use sessionwheel_pingora::{Forward, listener, upstream};
 use tokio::select;
 use tokio::time::interval;
 
 use identify::identify;
+
+/// What part of a processor flushes take: at full speed handshakes would wait for it where all are busy.
+const PACE: Pace = Pace::percent(5);
 
 /// Forwards HTTPS to an HTTP server, and tells it in the header X-TLS how each connection began.
 #[derive(Parser)]
@@ -51,6 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cache = SessionCache::builder()
         .maximum(Some(args.maximum))
         .timeout(Duration::from_secs(args.timeout))
+        .automatic_flush(None)
         .build()?;
     let (mut tls, attachment) = listener(&cache, Options::default())?;
     match (&args.certificate, &args.key) {
@@ -83,13 +87,18 @@ fn an_upstream() -> Result<SocketAddr, Box<dyn Error>> {
     Ok(address)
 }
 
-/// Removes what has expired, in a thread of its own, and says what has changed.
+/// Lets a thread remove what has expired, and says what has changed.
 struct Sessions(Attachment);
 
 #[async_trait]
 impl BackgroundService for Sessions {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let cache = self.0.cache();
+        // Here, since a daemon has forked by now. It stops when this service does.
+        let flusher = cache.spawn_flusher_at_pace(PACE);
+        if let Err(error) = &flusher {
+            eprintln!("nothing removes what has expired: {error}");
+        }
         let mut second = interval(Duration::from_secs(1));
         let mut seen = Default::default();
         loop {
@@ -97,7 +106,6 @@ impl BackgroundService for Sessions {
                 _ = shutdown.changed() => return,
                 _ = second.tick() => {}
             }
-            cache.flush();
             let counters = cache.counters();
             if counters != seen {
                 seen = counters;

@@ -16,11 +16,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use openssl::ssl::{SslContext, SslMethod};
-use sessionwheel::SessionCache;
+use sessionwheel::{Pace, SessionCache};
 use sessionwheel_openssl::{Options, SingleUse, Storage, attach};
 
 use identify::identify;
 use serve::serve;
+
+/// What part of a processor flushes take: at full speed handshakes would wait for it where all are busy.
+const PACE: Pace = Pace::percent(5);
 
 /// Serves TLS on an address and says in plain text how each connection began.
 #[derive(Parser)]
@@ -53,7 +56,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cache = SessionCache::builder()
         .maximum(Some(args.maximum))
         .timeout(Duration::from_secs(args.timeout))
+        .automatic_flush(None)
         .build()?;
+    let _flusher = cache.spawn_flusher_at_pace(PACE)?;
     let mut options = Options::default();
     if args.single_use {
         options = options.single_use(SingleUse::Tls13);
@@ -74,7 +79,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut seen = Default::default();
     loop {
         sleep(Duration::from_secs(1));
-        cache.flush();
         let counters = cache.counters();
         if counters != seen {
             seen = counters;
