@@ -32,10 +32,12 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 ///   replays knows its own cache only: this crate's is that sessions with early data are for a single use;
 /// - [session-id context](Options::session_id_context), without which OpenSSL keeps no session of a client that
 ///   it verifies;
-/// - timeout, to that of the sessions, so that clients are told the truth.
+/// - timeout, to that of the sessions, or to the cap on their [lineage](sessionwheel::SessionCacheBuilder::lineage) if that is
+///   shorter, so that clients are told the truth. (One that has resumed is told the same, although less may be left of its
+///   lineage.)
 ///
 /// All of it may be changed afterwards by the caller, who then answers for it; max_early_data, verification and
-/// versions may be set before or after.
+/// versions may be set before or after, but for TLS 1.3 with [`Tickets::Tls12`]: its sessions are not kept then.
 ///
 /// Connections that [`Ssl::set_ssl_context`](openssl::ssl::SslRef::set_ssl_context) moves to another context, for
 /// example by their server name, go on with the cache of the context that they began with: attach
@@ -113,7 +115,8 @@ pub fn attach(
             | SslSessionCacheMode::NO_INTERNAL
             | SslSessionCacheMode::NO_AUTO_CLEAR,
     );
-    let seconds = seconds(options.timeout.unwrap_or(cache.timeout()));
+    let timeout = options.timeout.unwrap_or(cache.timeout());
+    let seconds = seconds(timeout.min(cache.lineage().unwrap_or(Duration::MAX)));
     // SAFETY: the builder keeps the context alive, and has it alone.
     unsafe { ffi::SSL_CTX_set_timeout(context.as_ptr(), seconds) };
     if let Some(generator) = generator {
@@ -175,7 +178,7 @@ impl fmt::Debug for Attachment {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// The library that is loaded is older than OpenSSL 3.0, or no OpenSSL.
+    /// The library that is loaded is older than OpenSSL 3.0.
     TooOld,
     /// [`Tickets::Tls12`] with a context that speaks TLS 1.3: set its newest version to TLS 1.2 first.
     TicketsWithTls13,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use foreign_types::ForeignType;
 use openssl::ssl::{SslContext, SslSession, SslVersion};
+use sessionwheel::SessionCache;
 use sessionwheel_openssl::{Options, Session, SingleUse, Storage, ffi};
 use support::{Client, NAME, Server, VERSIONS};
 
@@ -55,12 +56,29 @@ fn sessions_are_resumed_in_both_versions_from_both_forms() {
 
 #[test]
 fn clients_are_told_how_long_sessions_live() {
-    for (timeout, told) in [(86_400, 86_400), (1, 1), (1 << 40, 604_800)] {
-        let server = Server::new(Options::default().timeout(Duration::from_secs(timeout)));
-        let session = Client::new(SslVersion::TLS1_3).session(&server.context);
+    const HOUR: u64 = 3_600;
+    const WEEK: u64 = 7 * 24 * HOUR;
+    let seconds = |n| Duration::from_secs(n);
+    for (timeout, lineage, told) in [
+        (1, Some(WEEK), 1),
+        (24 * HOUR, Some(24 * HOUR), 24 * HOUR),
+        (48 * HOUR, Some(24 * HOUR), 24 * HOUR),
+        (48 * HOUR, Some(HOUR), HOUR),
+        (1 << 40, Some(1 << 39), WEEK),
+        (1 << 40, None, WEEK),
+    ] {
+        let cache = SessionCache::builder().lineage(lineage.map(seconds));
+        let cache = cache.build().unwrap();
+        let options = Options::default().timeout(seconds(timeout));
+        let (context, _) = Server::on(&cache, options, |_| ());
+        let session = Client::new(SslVersion::TLS1_3).session(&context);
         // SAFETY: the session is ours, and only read.
         let hint = unsafe { ffi::SSL_SESSION_get_ticket_lifetime_hint(session.as_ptr()) };
-        assert_eq!(hint, told);
+        assert_eq!(hint as u64, told, "{timeout}, {lineage:?}");
+        let guard = cache.pin();
+        let lives = cache.iter(&guard).map(|session| session.deadline());
+        let most = lives.max().unwrap().saturating_since(cache.now());
+        assert!(most <= seconds(told), "{most:?} and no longer");
     }
 }
 
