@@ -23,7 +23,7 @@ use sessionwheel::{
 
 use crate::contain::contain;
 use crate::ffi;
-use crate::options::{EarlyData, Options, Removals, ServerNames, SingleUse};
+use crate::options::{EarlyData, Options, Removals, ServerNames, SingleUse, Tickets};
 use crate::server_name;
 use crate::session::{Session, Storage, encoded_len};
 use crate::stats::Counters;
@@ -99,6 +99,12 @@ impl Shared {
         let Some(key) = self.session_key(session.id()) else {
             return;
         };
+        let tls13 = session.protocol_version() == SslVersion::TLS1_3;
+        // Which `attach` refuses, but the versions may have been changed since.
+        if tls13 && self.options.tickets == Tickets::Tls12 {
+            self.refused.not_stored.add_one();
+            return;
+        }
         if self
             .size(ssl, session)
             .is_none_or(|size| size > self.options.largest_session)
@@ -111,7 +117,6 @@ impl Shared {
             self.refused.unusable.add_one();
             return;
         };
-        let tls13 = session.protocol_version() == SslVersion::TLS1_3;
         let once = self.options.single_use == SingleUse::Tls13 || session.max_early_data() > 0;
         let mut options = SessionOptions::default()
             .tls13(tls13)

@@ -35,7 +35,8 @@ counters! {
     too_many_ids,
     /// Sessions that were not kept because they are larger than the limit; their handshakes went on.
     oversized,
-    /// Sessions that were not kept because the cache said no: its mode, its new-session callback, its maximum.
+    /// Sessions that were not kept because the cache said no: its mode, its new-session callback, its maximum; and those of
+    /// TLS 1.3 with [`Tickets::Tls12`](crate::Tickets::Tls12), which OpenSSL would never look up.
     not_stored,
     /// Sessions that were found, and not used because the client asks for another server than it did then.
     other_names,

@@ -341,3 +341,21 @@ fn with_tickets_in_tls12_those_who_can_do_without_the_cache_do() {
     assert!(client.resumes(&context, &session));
     assert_eq!((cache.len(), cache.counters().hits), (1, 1), "by a ticket");
 }
+
+/// The newest version was TLS 1.2 when it was attached.
+#[test]
+fn with_tickets_in_tls12_nothing_of_tls13_is_kept_whatever_is_set_later() {
+    let cache = SessionCache::builder().build().unwrap();
+    let mut context = server_context(&Identity::new(NAME));
+    let newest = Some(SslVersion::TLS1_2);
+    context.set_max_proto_version(newest).unwrap();
+    let options = Options::default().tickets(Tickets::Tls12);
+    let attachment = attach(&mut context, &cache, options).unwrap();
+    context.set_max_proto_version(None).unwrap();
+    let context = context.build();
+    let client = Client::new(SslVersion::TLS1_3);
+    let session = client.session(&context);
+    assert!(client.resumes(&context, &session), "by a ticket");
+    assert!(cache.is_empty(), "OpenSSL would not look it up");
+    assert!(attachment.stats().not_stored > 0);
+}
