@@ -133,10 +133,14 @@ pub enum EarlyData {
 /// peer without close_notify, which is how most HTTP connections end; and it does not say why. What
 /// tells them apart is the thread's error queue, where a fatal alert, sent or received, is always the
 /// last entry, by whoever has emptied it before, as `SSL_get_error(3)` asks.
+///
+/// It names the session that the connection has by then. In TLS 1.3 that is the one of the last ticket that was sent: those of
+/// other tickets, and the one that was resumed, are not named, and stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Removals {
-    /// A fatal alert ends the session, as RFC 5246 (7.2.2) has it; an unclean close doesn't (7.2.1).
+    /// A fatal alert ends the session, as RFC 5246 (7.2.2) has it; an unclean close doesn't (7.2.1). (RFC 8446, 6.2, has the
+    /// tickets of a connection that failed be discarded if possible.)
     #[default]
     FatalAlerts,
     /// All end the session.

@@ -111,6 +111,32 @@ fn a_fatal_alert_ends_the_session_and_an_unclean_close_does_not() {
     }
 }
 
+/// OpenSSL names no other.
+#[test]
+fn in_tls13_a_fatal_alert_ends_the_last_ticket_of_its_connection_alone() {
+    for breaks in [break_server as fn(&mut Connection), break_client] {
+        let server = Server::new(Options::default());
+        let client = Client::new(SslVersion::TLS1_3);
+        let mut connection = client.connect(&server.context, None);
+        breaks(&mut connection);
+        drop(connection);
+        let [first, last] = &client.sessions()[..] else {
+            panic!("two tickets");
+        };
+        assert_eq!(server.attachment.stats().removals_followed, 1);
+        assert!(!client.resumes(&server.context, last));
+
+        // It mints one, which is the one that goes.
+        let mut connection = client.connect(&server.context, Some(first));
+        assert!(connection.resumed());
+        client.sessions();
+        breaks(&mut connection);
+        drop(connection);
+        assert_eq!(server.attachment.stats().removals_followed, 2);
+        assert!(client.resumes(&server.context, first), "it was not named");
+    }
+}
+
 #[test]
 fn all_removal_notices_are_followed_or_none_if_that_is_asked_for() {
     for version in VERSIONS {
