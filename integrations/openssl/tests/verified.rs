@@ -2,9 +2,9 @@
 
 mod support;
 
-use openssl::ssl::{NameType, SniError, SslContext, SslVersion};
+use openssl::ssl::{NameType, SniError, SslContext, SslContextBuilder, SslVersion};
 use sessionwheel_openssl::{Attachment, Options, ServerNames, Storage};
-use support::{Client, Identity, Server, VERSIONS, require};
+use support::{Client, Identity, Server, VERSIONS, require, server_context};
 
 #[test]
 fn a_resumed_client_is_still_the_one_that_was_verified() {
@@ -94,20 +94,30 @@ fn two_names(options: &Options, inside: &Identity) -> (Server, SslContext, Attac
     let (strict, _) = Server::on(&plain.cache, shared.clone(), |context| {
         require(context, inside)
     });
-    let target = strict.clone();
-    let (front, attachment) = Server::on(&plain.cache, shared, |context| {
+    let (front, attachment) = front(&plain, shared, strict, |_| ());
+    (plain, front, attachment)
+}
+
+/// The name `inside` leads to that context, and all others nowhere else.
+fn front(
+    server: &Server,
+    options: Options,
+    inside: SslContext,
+    set: impl FnOnce(&mut SslContextBuilder),
+) -> (SslContext, Attachment) {
+    Server::on(&server.cache, options, |context| {
+        set(context);
         context.set_servername_callback(move |ssl, _| match ssl.servername(NameType::HOST_NAME) {
             Some("inside") => {
                 // Which OpenSSL does not take from the context.
-                ssl.set_verify(target.verify_mode());
-                ssl.set_ssl_context(&target)
+                ssl.set_verify(inside.verify_mode());
+                ssl.set_ssl_context(&inside)
                     .map_err(|_| SniError::ALERT_FATAL)
             }
             Some(_) => Ok(()),
             None => Err(SniError::NOACK),
         });
-    });
-    (plain, front, attachment)
+    })
 }
 
 #[test]
@@ -155,4 +165,81 @@ fn without_names_a_session_gets_in_where_its_client_does_not() {
         .connect_to(&front, Some(&outside), Some("inside"))
         .unwrap();
     assert!(connection.resumed());
+}
+
+/// Of two contexts, and of two names of one.
+#[test]
+fn a_client_of_one_authority_does_not_get_in_at_another_s() {
+    for version in VERSIONS {
+        let [a, b] = ["a", "b"].map(Identity::new);
+        let known_to_a = Client::with(version, Some(&a));
+
+        let here = Server::with(Options::default(), |context| require(context, &a));
+        let on = |options| Server::on(&here.cache, options, |context| require(context, &b));
+        let (there, _) = on(Options::default());
+        let session = known_to_a.session(&here.context);
+        assert!(is_refused(&known_to_a, &there, &session, None));
+        assert!(known_to_a.resumes(&here.context, &session));
+
+        // What that is for; and would it be noticed?
+        let (mistaken, _) = on(Options::default().context(here.attachment.context()));
+        let connection = known_to_a.connect(&mistaken, Some(&session));
+        assert!(connection.resumed(), "by mistake the same");
+        connection.close();
+
+        let mut inside = server_context(&Identity::new("inside"));
+        require(&mut inside, &b);
+        let (front, attachment) = front(&here, Options::default(), inside.build(), |context| {
+            require(context, &a);
+        });
+        let outside = known_to_a.session(&front);
+        assert!(known_to_a.resumes(&front, &outside));
+        assert!(is_refused(&known_to_a, &front, &outside, Some("inside")));
+        assert_eq!(attachment.stats().other_names, 1);
+    }
+}
+
+/// The context that a name leads to need not be attached.
+#[test]
+fn a_context_that_a_name_leads_to_needs_the_same_session_id_context() {
+    let id_context = Options::default().session_id_context;
+    for (own, retried, resumes) in [
+        (true, false, true),
+        (true, true, true),
+        (false, false, true),
+        // The second hello is looked at with the session-id context of the context that the first one has led to.
+        (false, true, false),
+    ] {
+        for version in VERSIONS {
+            if retried && version == SslVersion::TLS1_2 {
+                continue; // It retries nothing.
+            }
+            let identity = Identity::new("client");
+            let server = Server::new(Options::default());
+            let mut inside = server_context(&Identity::new("inside"));
+            require(&mut inside, &identity);
+            if own {
+                inside.set_session_id_context(&id_context).unwrap();
+            }
+            let (front, attachment) =
+                front(&server, Options::default(), inside.build(), |context| {
+                    if retried {
+                        context.set_groups_list("P-384").unwrap();
+                    }
+                });
+            let client = Client::with(version, Some(&identity));
+            let connect = |session: Option<&_>| {
+                let connection = client.connect_to(&front, session, Some("inside")).unwrap();
+                assert!(connection.server.ssl().peer_certificate().is_some());
+                let resumed = connection.resumed();
+                connection.close();
+                resumed
+            };
+            assert!(!connect(None));
+            let session = client.sessions().pop();
+            let what = format!("{version:?}, own {own}, retried {retried}");
+            assert_eq!(connect(session.as_ref()), resumes, "{what}");
+            assert_eq!(attachment.stats().panics, 0, "{what}");
+        }
+    }
 }
