@@ -14,7 +14,8 @@ use quinn::Endpoint;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use sessionwheel::{Clock, SessionCache, Timestamp};
 use sessionwheel_rustls::{RustlsStore, StoredSession};
-use sessionwheel_stacks::program::{Running, start};
+use sessionwheel_stacks::example::Example;
+use sessionwheel_stacks::program::{Running, output, start};
 use sessionwheel_stacks::{Site, Version, walk_by_itself};
 use tokio::runtime::Runtime;
 
@@ -37,12 +38,8 @@ impl Aioquic {
             stdin,
             stdout,
         };
-        if client.line() != "aioquic is there\n" {
-            // Not println: the test harness would swallow it.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: python3 has no aioquic");
-            return None;
-        }
-        Some(client)
+        let first = client.line();
+        is_there(&first).then_some(client)
     }
 
     fn line(&mut self) -> String {
@@ -55,6 +52,16 @@ impl Aioquic {
         writeln!(self.stdin, "{address} {ticket}").expect("it listens");
         self.line()
     }
+}
+
+/// Whether the program is, by what it has printed.
+fn is_there(printed: &str) -> bool {
+    let there = printed.starts_with("aioquic is there\n");
+    if !there {
+        // Not println: the test harness would swallow it.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: python3 has no aioquic");
+    }
+    there
 }
 
 /// Two servers of one cache, each with a context of its own.
@@ -118,4 +125,30 @@ fn a_ticket_that_aioquic_offers_again_is_refused() {
     let counters = site.cache.counters();
     assert_eq!((counters.hits, counters.misses), (5, 10));
     println!("aioquic, TLSv1.3: 5 tickets accepted early, 10 refused that it had offered before");
+}
+
+#[test]
+#[ignore = "builds the package by itself; ci/integrations.sh does it"]
+fn the_readmes_command_starts_a_server_that_its_client_resumes_from() {
+    let readme = include_str!("../README.md");
+    let script = "integrations/quinn/examples/zero_rtt/client.py";
+    assert!(readme.contains(&format!("`python3 {script} 127.0.0.1:4433`")));
+    let server = Example::by_the_command_in(
+        readme,
+        "cargo run --release --package sessionwheel-quinn --example zero_rtt -- --listen 127.0.0.1:4433",
+    );
+    let script = format!("{}/../../{script}", env!("CARGO_MANIFEST_DIR"));
+    let Some(printed) = output("python3", &[&script, &server.address], None) else {
+        return;
+    };
+    if !is_there(&printed) {
+        return;
+    }
+    let visits: Vec<_> = printed.lines().skip(1).collect();
+    let early = "TLSv1.3 resumed, early: HELLO";
+    assert_eq!(
+        visits,
+        ["TLSv1.3 handshake, late: HELLO", early, early, early]
+    );
+    println!("aioquic, TLSv1.3: 3 resumed from the example server, 1 not");
 }
