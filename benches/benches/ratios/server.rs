@@ -250,7 +250,7 @@ pub(crate) fn resumed(plan: Plan) -> Vec<Line> {
         let site = Rc::clone(site);
         Box::new(move || cost(site.resume(handshakes)))
     };
-    let (large, own) = (1_000_000 / plan.divisor, 100_000 / plan.divisor);
+    let large = 1_000_000 / plan.divisor;
     eprintln!("row 15: TLS 1.3 resumptions, {large} sessions against {SMALL}");
     let (many, few) = (ours(large, Some(large)), ours(SMALL, Some(SMALL)));
     let mut lines = Vec::new();
@@ -274,20 +274,43 @@ pub(crate) fn resumed(plan: Plan) -> Vec<Line> {
     let outcome = compare(ours, theirs, bar, plan);
     lines.push(line(15, &name, "ours, 256", bar, &outcome));
 
-    eprintln!("row 15: the built-in store, {own} sessions against {SMALL}");
-    let name = format!("the same with the built-in store, {own} against {SMALL}");
-    let (full, few) = (built_in(own), built_in(SMALL));
-    let mut pair = [&full, &few].map(|site| run(site, |cost| cost.server));
-    let [ours, theirs] = &mut pair;
-    let outcome = compare(ours, theirs, against, plan);
-    lines.push(reported(line(
-        15,
-        &name,
-        "built in, 256",
-        against,
-        &outcome,
-    )));
+    lines.extend(curve(plan, handshakes, &few));
     lines
+}
+
+/// Sizes of the built-in store; its own default comes first.
+const SIZES: [usize; 5] = [SMALL, 1_024, 4_096, 20_480, 100_000];
+
+/// The server's time with the built-in store, the larger the slower: beside ours with few sessions.
+fn curve(plan: Plan, handshakes: usize, few: &Rc<Site>) -> Vec<Line> {
+    let time = |site: &Rc<Site>, handshakes: usize| -> Run {
+        let site = Rc::clone(site);
+        Box::new(move || site.resume(handshakes).server)
+    };
+    // Far from any bar: some pairs are enough.
+    let plan = Plan {
+        pairs: plan.pairs.min(7),
+        ..plan
+    }
+    .reported();
+    let mut ours = time(few, handshakes);
+    let against = Bar::TimeAtMost(f64::INFINITY);
+    let each = SIZES.map(|size| {
+        // As many as a smoke run needs: no ticket of its client may have made room.
+        let size = (size / plan.divisor).max(16);
+        eprintln!("row 15: the built-in store, {size} sessions");
+        // With the largest a handshake takes milliseconds.
+        let handshakes = if size > 20_000 {
+            handshakes.div_ceil(10)
+        } else {
+            handshakes
+        };
+        let mut theirs = time(&built_in(size), handshakes);
+        let outcome = compare(&mut theirs, &mut ours, against, plan);
+        let name = format!("the same with the built-in store, {size}");
+        reported(line(15, &name, "ours, 256", against, &outcome))
+    });
+    each.into()
 }
 
 /// Our time beside one that is given.
