@@ -4,6 +4,7 @@
 
 mod bytes;
 mod client;
+mod hellos;
 mod stats;
 mod store;
 

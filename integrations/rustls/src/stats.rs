@@ -21,6 +21,9 @@ pub struct StoreStats {
     /// Calls of `take` that found a session which another host may have used too, since the tier could not decide, in a store
     /// [for its own only](crate::RustlsStore::own_tls13_only).
     pub undecided: u64,
+    /// Calls of `take` that looked nothing up, since four others for the same hello had, in a store that was
+    /// [installed](crate::RustlsStore::install).
+    pub too_many_tickets: u64,
 }
 
 /// The live counters behind [`StoreStats`]. They are touched on refusals only, never on a hit.
@@ -31,6 +34,7 @@ pub(crate) struct Counters {
     pub(crate) not_stored: Counter,
     pub(crate) from_outside: Counter,
     pub(crate) undecided: Counter,
+    pub(crate) too_many_tickets: Counter,
 }
 
 impl Counters {
@@ -41,6 +45,7 @@ impl Counters {
             not_stored: self.not_stored.get(),
             from_outside: self.from_outside.get(),
             undecided: self.undecided.get(),
+            too_many_tickets: self.too_many_tickets.get(),
         }
     }
 }

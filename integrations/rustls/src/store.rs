@@ -13,6 +13,7 @@ use sessionwheel::{
 use zeroize::Zeroizing;
 
 use crate::bytes::StoredSession;
+use crate::hellos::Hellos;
 use crate::stats::{Counters, StoreStats};
 
 /// Length of every key that rustls makes: 32 random bytes.
@@ -50,6 +51,7 @@ pub struct RustlsStore {
     timeout: Option<Duration>,
     max_value_len: usize,
     own_tls13_only: bool,
+    hellos: Hellos,
     refused: Counters,
 }
 
@@ -76,6 +78,7 @@ impl RustlsStore {
             timeout: None,
             max_value_len: MAX_VALUE_LEN,
             own_tls13_only: false,
+            hellos: Hellos::new(),
             refused: Counters::default(),
         }
     }
@@ -105,6 +108,10 @@ impl RustlsStore {
     /// `max_early_data_size` above 0, the store is [for its own sessions of TLS 1.3 only](Self::own_tls13_only): so set that
     /// before.
     ///
+    /// And of the tickets in one hello the store then looks up four at the most, inside and outside; what is behind them is
+    /// [counted](StoreStats::too_many_tickets). Where a hello begins the configuration's `cert_resolver` is told, so that
+    /// this puts another one around it: if you set one, set it before, or there is no such limit.
+    ///
     /// ```
     /// use sessionwheel::SessionCache;
     /// use sessionwheel_rustls::RustlsStore;
@@ -124,6 +131,7 @@ impl RustlsStore {
         };
         let store = Arc::new(store);
         config.session_storage = store.clone();
+        config.cert_resolver = store.hellos.told_by(config.cert_resolver.clone());
         store
     }
 
@@ -184,6 +192,7 @@ impl RustlsStore {
 impl StoresServerSessions for RustlsStore {
     /// Stores `value`, replacing an older one, and wipes both arguments. False: not stored.
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        Hellos::end();
         let (key, value) = (Zeroizing::new(key), Zeroizing::new(value));
         let Some(key) = self.key(&key) else {
             return false;
@@ -215,6 +224,10 @@ impl StoresServerSessions for RustlsStore {
     /// exactly one gets it.
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
         let key = self.key(key)?;
+        if !self.hellos.admits_one_more() {
+            self.refused.too_many_tickets.add_one();
+            return None;
+        }
         let server = self.cache.server();
         let taken = server.take_entry(&key, |found| {
             let replayable = if found.is_from_outside() {
