@@ -4,6 +4,7 @@
 #   CI_REPLAYS    rounds of each kind in which early data is replayed (30)
 #   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build, and release builds
 #   CI_RACES      tickets for which two servers on one Redis race (50; ci/full: 1000)
+#   CI_VENDORED   if not empty (ci/full): sessionwheel-openssl's tests also with the OpenSSL that is built along, a newer one
 #   CI_SOAK       seconds of random faults that befall Redis (3; ci/full: 600); if more, as often a slot of a Cluster moves, 100 times at most
 source "$(dirname "$0")/lib.sh"
 
@@ -52,6 +53,15 @@ openssl_integration() {
     echo "ci: with libssl $(pkg-config --modversion openssl)"
 }
 
+# A build of minutes, in a directory of its own.
+openssl_vendored() {
+    has perl || skip "there is no perl"
+    has make || skip "there is no make"
+    CARGO_TARGET_DIR=$TARGET/vendored \
+        cargo test --package sessionwheel-openssl --features vendored -- --nocapture
+    echo "ci: with $(cargo tree --package sessionwheel-openssl --features vendored --prefix none --invert openssl-src --depth 0)"
+}
+
 # Its tests without a server print SKIPPED and pass.
 redis() {
     has redis-server || skip "there is no redis-server"
@@ -61,7 +71,7 @@ redis() {
     ((SESSIONWHEEL_SOAK <= 3)) || cargo test --package sessionwheel-redis --test cluster a_slot_moves
     cargo test --package handshake-storm --features redis --test fleet
 }
-export -f integrations strangers replays aws_lc_rs openssl_integration redis
+export -f integrations strangers replays aws_lc_rs openssl_integration openssl_vendored redis
 
 SUMMARY+='|^replays |^visit |^handshakes by |^[A-Za-z_0-9.-]+, TLSv1|^neither, one|^[0-9]+ children'
 stage "integrations: rustls and six programs, quinn and aioquic" strangers
@@ -71,4 +81,7 @@ if [[ $PROVIDERS != ring ]]; then
     stage "integrations: rustls with aws-lc-rs" aws_lc_rs
 fi
 stage "integrations: OpenSSL and six programs" openssl_integration
+if [[ -n ${CI_VENDORED:-} ]]; then
+    stage "integrations: OpenSSL that is built along" openssl_vendored
+fi
 stage "integrations: Redis, two hosts" redis

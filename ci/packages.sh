@@ -11,6 +11,8 @@ packages() {
     { has pkg-config && pkg-config --exists openssl; } || wanted+=(libssl-dev)
     [[ $(uname -m) != x86_64 ]] || links_32_bits || wanted+=(gcc-multilib)
     has cmake || wanted+=(cmake)
+    has make || wanted+=(make)
+    has perl || wanted+=(perl)
     has python3 || wanted+=(python3)
     { has python3 && python3 -c "import ensurepip"; } || wanted+=(python3-venv)
     has curl || wanted+=(curl)
