@@ -35,12 +35,16 @@ pub struct Began {
     pub version: &'static str,
     /// Whether there was a session to resume.
     pub resumed: bool,
+    /// Whether the client has shown a certificate, now or when its session was made. It was verified if the listener verifies
+    /// any.
+    pub known: bool,
 }
 
 impl fmt::Display for Began {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.resumed { "resumed" } else { "handshake" };
-        write!(f, "{} {how}", self.version)
+        write!(f, "{} {how}", self.version)?;
+        f.write_str(if self.known { ", known client" } else { "" })
     }
 }
 
@@ -56,6 +60,7 @@ impl TlsAccept for Watcher {
         Some(Arc::new(Began {
             version: ssl.version_str(),
             resumed: ssl.session_reused(),
+            known: ssl.peer_certificate().is_some(),
         }))
     }
 }

@@ -13,10 +13,12 @@ mod vanish;
 
 use std::cell::RefCell;
 
+use pingora::listeners::tls::TlsSettings;
 use sessionwheel_openssl::Session;
 use sessionwheel_stacks::{End, Site, curl, gnutls, proxies, python, s_client};
 
 use proxy::Proxy;
+use support::{Identity, require};
 
 fn site(end: End) -> Site<Session> {
     Proxy::new(end).site
@@ -47,6 +49,16 @@ fn s_client_resumes_from_a_file() {
 fn s_client_resumes_where_handshakes_have_threads_of_their_own() {
     let pool = |end| Proxy::with(end, |tls| tls.set_offload_threadpool(1, 2));
     s_client::resumes_from_a_file(|end| pool(end).site);
+}
+
+#[test]
+fn s_client_stays_the_client_that_was_verified() {
+    let identity = Identity::new("client");
+    let certificate = identity.certificate.to_der().unwrap();
+    let key = identity.key.private_key_to_pkcs8().unwrap();
+    let strict = |tls: &mut TlsSettings| require(tls, &identity);
+    let proxy = Proxy::with_each(End::Unclean, strict, |_| ());
+    s_client::stays_the_client_that_was_verified(&proxy.site, &certificate, &key);
 }
 
 #[test]

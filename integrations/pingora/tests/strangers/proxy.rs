@@ -28,12 +28,22 @@ impl Proxy {
         Self::with(end, |_| ())
     }
 
+    /// With these settings of both listeners.
     pub(crate) fn with(end: End, set: impl Fn(&mut TlsSettings)) -> Self {
+        Self::with_each(end, &set, &set)
+    }
+
+    /// With other settings of the listener elsewhere.
+    pub(crate) fn with_each(
+        end: End,
+        set: impl Fn(&mut TlsSettings),
+        set_elsewhere: impl Fn(&mut TlsSettings),
+    ) -> Self {
         let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000_000));
         let cache = SessionCache::builder().clock(clock).build().unwrap();
         let (here, elsewhere) = (Port::new(), Port::new());
-        let (tls, attachment) = identified(&cache, &set);
-        let (other, _) = identified(&cache, &set);
+        let (tls, attachment) = identified(&cache, set);
+        let (other, _) = identified(&cache, set_elsewhere);
 
         let mut server = Server::new_with_opt_and_conf(None, ServerConf::default());
         server.bootstrap();
