@@ -12,7 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 /// So many: each may cost a question to the external tier. Clients offer one or two.
-const MOST: u32 = 4;
+pub(crate) const MOST: u32 = 4;
 
 thread_local! {
     /// Of the hello that this thread is in: the number of its store, and how many tickets were looked up. 0 is no store's.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::bytes::StoredSession;
 use crate::hellos::Hellos;
+use crate::offered::Offered;
 use crate::stats::{Counters, StoreStats};
 
 /// Length of every key that rustls makes: 32 random bytes.
@@ -147,6 +148,30 @@ impl RustlsStore {
     pub fn own_tls13_only(mut self) -> Self {
         self.own_tls13_only = true;
         self
+    }
+
+    /// Whether lookups of what a client [offers](crate::offered()) would wait for nothing. If not, the cache's
+    /// [external tier](sessionwheel::ExternalTier::prepare) is being asked from this call on, for all that is not inside:
+    /// call it again a little later, until it says yes, and let rustls have the hello then.
+    ///
+    /// rustls' lookups are synchronous, so that with a tier that is far away they keep the thread. Of this only the claim
+    /// of what was found there is left, in TLS 1.3. [`Endpoint::prepare`](sessionwheel::Endpoint::prepare) says more.
+    ///
+    /// ```
+    /// use sessionwheel::SessionCache;
+    /// use sessionwheel_rustls::{Offered, RustlsStore};
+    ///
+    /// let store = RustlsStore::new(&SessionCache::builder().build()?)?;
+    /// assert!(store.prepare(&Offered::default()), "nothing to wait for");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn prepare(&self, offered: &Offered) -> bool {
+        let server = self.cache.server();
+        offered.ids().fold(true, |ready, id| {
+            let key = SessionKey::new(self.context, SessionId::from(*id));
+            server.prepare(&key) & ready
+        })
     }
 
     /// The context of this store's sessions.
