@@ -189,8 +189,7 @@ told_twice() {
 }
 ticket_for_ever() {
     planted "a ticket that is taken stays" "a replay got through" integrations/rustls/src/store.rs \
-        'self.cache.server().take_with(&key, copy).hit()' \
-        'self.cache.server().resume_with(&key, copy).hit()' \
+        'let taken = server.take_entry(&key' 'let taken = server.resume_entry(&key' \
         --package sessionwheel-quinn --test replay
 }
 export -f planted lost_hint ticket_for_ever two_takers two_takers_in_turn done_too_early free_twice too_early stale_read \
