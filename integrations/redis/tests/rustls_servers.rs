@@ -4,6 +4,8 @@
 mod stack;
 mod support;
 
+use std::sync::Barrier;
+
 use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use rustls::version::{TLS12, TLS13};
@@ -55,9 +57,14 @@ fn a_ticket_is_good_at_one_of_them() {
         handshake(&client, &a.config);
         a.written();
         let hello = client_hello(&client);
+        let start = Barrier::new(2);
+        let race = |host: &Host| {
+            start.wait();
+            answer(&hello, &host.config)
+        };
         let kinds = std::thread::scope(|scope| {
-            let at_a = scope.spawn(|| answer(&hello, &a.config));
-            [answer(&hello, &b.config), at_a.join().unwrap()]
+            let at_a = scope.spawn(|| race(&a));
+            [race(&b), at_a.join().unwrap()]
         });
         let resumed = kinds.iter().filter(|kind| **kind == HandshakeKind::Resumed);
         assert_eq!(resumed.count(), 1, "round {round}: {kinds:?}");
