@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use openssl::ssl::{ErrorCode, SslContext, SslVersion};
 use sessionwheel::{
-    Clock, ExternalTier, Fetched, ManualClock, Reason, SessionCache, SessionKey, TierSession,
-    Timestamp,
+    Claim, Clock, ExternalTier, Fetched, ManualClock, Reason, SessionCache, SessionKey,
+    TierSession, Timestamp,
 };
 use sessionwheel_openssl::{Attachment, Options, Session, SingleUse, attach, suspend};
 use support::{Client, Identity, NAME, server_context};
@@ -44,9 +44,9 @@ impl ExternalTier<Session> for Outside {
         Fetched::Miss
     }
 
-    fn claim(&self, _: &SessionKey) -> bool {
+    fn claim(&self, _: &SessionKey) -> Claim {
         self.asked().claimed += 1;
-        true
+        Claim::Won
     }
 
     /// When it is asked for the second time.

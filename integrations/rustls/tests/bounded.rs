@@ -10,7 +10,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{HandshakeKind, ServerConfig};
-use sessionwheel::{ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
+use sessionwheel::{Claim, ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
 use sessionwheel_rustls::{RustlsStore, StoredSession};
 use support::hello::Hello;
 use support::{Identity, answer, client_hello, handshake, try_answer};
@@ -34,8 +34,8 @@ impl ExternalTier<StoredSession> for Outside {
         self.0.fetch_add(1, Relaxed);
         Fetched::Miss
     }
-    fn claim(&self, _: &SessionKey) -> bool {
-        true
+    fn claim(&self, _: &SessionKey) -> Claim {
+        Claim::Won
     }
     fn remove(&self, _: &SessionKey, _: Reason) {}
 }

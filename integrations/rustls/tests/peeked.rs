@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
-use sessionwheel::{ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
+use sessionwheel::{Claim, ExternalTier, Fetched, Reason, SessionCache, SessionKey, TierSession};
 use sessionwheel_rustls::{Offered, RustlsStore, StoredSession, offered};
 use support::hello::Hello;
 use support::{Identity, VERSIONS, client_hello};
@@ -48,8 +48,8 @@ impl ExternalTier<StoredSession> for Outside {
         }
     }
 
-    fn claim(&self, key: &SessionKey) -> bool {
-        self.0.lock().unwrap().sessions.remove(key).is_some()
+    fn claim(&self, key: &SessionKey) -> Claim {
+        self.0.lock().unwrap().sessions.remove(key).is_some().into()
     }
 
     fn prepare(&self, key: &SessionKey) -> bool {
