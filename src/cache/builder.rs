@@ -174,9 +174,9 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     ///
     /// Every 255th insertion, of all threads together, begins a flush: it looks at that many sessions at
     /// the most, and drops no more than that. (Threads bring their insertions together by fifteens: if there are
-    /// several, up to 14 of each are not counted yet.) If expired ones are left, each insertion that follows goes
-    /// on with as many, until there are none. The default is 64; `None` (or 0) is for those who flush
-    /// themselves.
+    /// several, up to 14 of each are not counted yet.) If something is left of what had expired by then, each
+    /// insertion that follows goes on with as many, until there is nothing; what expires meanwhile is for the next flush.
+    /// The default is 64; `None` (or 0) is for those who flush themselves.
     ///
     /// The manual page of OpenSSL's `SSL_CTX_set_session_cache_mode` has it every 255 connections,
     /// without a budget, and calls `None` `SSL_SESS_CACHE_NO_AUTO_CLEAR`.

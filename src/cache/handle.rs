@@ -420,8 +420,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
             InsertError::Full(k, s) => InsertError::Full(k, s.into_value()),
             InsertError::Exhausted(k, s) => InsertError::Exhausted(k, s.into_value()),
         })?;
-        self.automatic
-            .inserted(&self.tallies, |budget| self.flush_within(now, budget));
+        self.inserted(now);
         Ok(inserted)
     }
 

@@ -105,7 +105,7 @@
 //!
 //! [`Duration::MAX`]: std::time::Duration::MAX
 
-mod automatic;
+pub(crate) mod automatic;
 mod builder;
 mod clock;
 mod context;

@@ -52,7 +52,8 @@ impl<V: Send + Sync + 'static> crate::SessionCache<V> {
     /// waiting for a flush). Counters are the fields of [`Counters`](crate::Counters) as
     /// `sessionwheel_hits_total` and so on, `sessionwheel_removed_total` with a label `reason`, and
     /// `sessionwheel_visited_total`, looks of flushes at sessions. Each
-    /// flush besides records its time in the histogram `sessionwheel_flush_seconds`.
+    /// flush besides records its time in the histogram `sessionwheel_flush_seconds`, an
+    /// [automatic](crate::SessionCacheBuilder::automatic_flush) one that of each part: how long an insertion had to do with it.
     ///
     /// ```
     /// use sessionwheel::SessionCache;

@@ -48,7 +48,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// sessions, and drops no more than that.
     ///
     /// [`Swept::remaining`] says whether something is left; the next call goes
-    /// on where this one ended. What was [purged](Self::purge) comes after what has expired.
+    /// on where this one ended. Of what was [purged](Self::purge) a quarter of the budget takes care, and what
+    /// is not needed for sessions that have expired. (A budget of 1 is for those first.)
     /// `SSL_CTX_flush_sessions(3)` has no such bound.
     ///
     /// A loop until nothing remains ends if this is the only bounded flush at work
@@ -81,7 +82,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn flush_within(&self, budget: usize) -> Swept {
-        self.inner.flush_within(self.now(), budget)
+        let inner = &*self.inner;
+        inner.tallies.count(Count::Flush);
+        observed(&inner.name, || inner.sweep_within(self.now(), budget))
     }
 
     /// Removes all sessions whose deadline lies before `at`, strictly: one
@@ -325,12 +328,6 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 }
 
 impl<V: Send + Sync + 'static> Inner<V> {
-    /// First what has expired at `at`, then what was purged.
-    pub(super) fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
-        self.tallies.count(Count::Flush);
-        observed(&self.name, || self.sweep_within(at, budget))
-    }
-
     /// A flush that nobody counts.
     pub(super) fn sweep(&self, at: Timestamp) -> Swept {
         let mut swept = self.map.flush(at);
@@ -340,10 +337,21 @@ impl<V: Send + Sync + 'static> Inner<V> {
 
     /// A part of one.
     pub(super) fn sweep_within(&self, at: Timestamp, budget: usize) -> Swept {
-        let mut swept = self.map.flush_within(at, budget);
-        let left = budget.saturating_sub(swept.visited);
-        swept.add(self.remove_purged_within(left));
-        swept
+        let (mut expired, purged) = self.sweep_both(at, budget);
+        expired.add(purged);
+        expired
+    }
+
+    /// The same: of what has expired, and of what was purged.
+    pub(super) fn sweep_both(&self, at: Timestamp, budget: usize) -> (Swept, Swept) {
+        // While the clock goes on there may always be something that has just expired.
+        let share = match self.purges.pending() {
+            Some(_) => (budget / 4).max(1).min(budget.saturating_sub(1)),
+            None => 0,
+        };
+        let expired = self.map.flush_within(at, budget - share);
+        let purged = self.remove_purged_within(budget - expired.visited);
+        (expired, purged)
     }
 }
 

@@ -117,10 +117,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     /// How many entries there are.
     pub(super) fn len(&self) -> u64 {
         self.permits.in_use().unwrap_or_else(|| {
-            // An upper bound: slots ever used.
-            let slots = self.shards.iter().map(|s| u64::from(s.slab.high_water()));
-            slots.sum::<u64>().min(self.permits.maximum())
+            // An upper bound.
+            self.slots().min(self.permits.maximum())
         })
+    }
+
+    /// Slots ever used.
+    pub(super) fn slots(&self) -> u64 {
+        let each = self.shards.iter().map(|s| s.slab.high_water());
+        each.map(u64::from).sum()
     }
 
     /// Tells the listener of one entry.
@@ -148,13 +153,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     pub(super) fn stats(&self) -> Stats {
         let mut stats = Stats {
             live: self.len(),
+            slots: self.slots(),
             ..Stats::default()
         };
         for shard in &self.shards {
             shard.counters.add_to(&mut stats);
             stats.garbage += shard.slab.garbage();
             stats.drop_panics += shard.slab.drop_panics();
-            stats.slots += u64::from(shard.slab.high_water());
         }
         stats
     }

@@ -256,6 +256,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
         self.core.set_maximum(permits::number(maximum));
     }
 
+    /// Slots that have been in use at some time.
+    pub(crate) fn slots(&self) -> usize {
+        self.core.slots() as usize
+    }
+
     /// Iterates over the entries, expired ones that no flush has met included.
     ///
     /// Weakly consistent: an entry that is in the map all the while, its insert having returned, is met

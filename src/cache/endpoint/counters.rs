@@ -204,7 +204,8 @@ counters! {
     pending: Pending,
     /// Panics in callbacks and in the external tier, all contained.
     panics: Panic,
-    /// Flushes, automatic ones included; one in several steps counts each.
+    /// Flushes, [automatic](crate::SessionCacheBuilder::automatic_flush) ones included, in however many insertions
+    /// have a part. Of one [within a budget](crate::SessionCache::flush_within) each call is one.
     flushes: Flush,
 }
 

@@ -108,6 +108,36 @@ fn flush_within_comes_to_an_end() {
 }
 
 #[test]
+fn of_a_budget_a_part_is_for_what_was_purged() {
+    for budget in [2, 64] {
+        let (cache, hand) = cache();
+        let tenant = cache.context().unwrap();
+        let options = SessionOptions::default().timeout(Duration::MAX);
+        for n in 0..200 {
+            let theirs = SessionKey::new(tenant, SessionId::from([n; 32]));
+            cache.insert_with(theirs, n, options).unwrap();
+        }
+        // Not so many that one of these insertions flushes.
+        for n in 0..50 {
+            cache.insert(key(n), n).unwrap();
+        }
+        cache.purge(tenant);
+        hand.advance(seconds(301));
+        let mut calls = 0;
+        while cache.stats().removed == 0 {
+            assert!(cache.flush_within(budget).visited <= budget);
+            assert!(cache.stats().expired < 50, "and nobody else has gone");
+            calls += 1;
+        }
+        while cache.flush_within(budget).remaining {
+            calls += 1;
+        }
+        println!("{calls} calls within {budget}");
+        assert!(cache.is_empty());
+    }
+}
+
+#[test]
 fn next_expiry_is_not_late() {
     let (cache, hand) = cache();
     assert_eq!(cache.next_expiry(), None);
