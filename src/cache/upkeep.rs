@@ -160,10 +160,12 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     /// For how long, at the most, an expired session has been waiting to be flushed; zero if none is.
     ///
-    /// It may be too long by the time by which [`next_expiry`](Self::next_expiry) is early, never too short.
+    /// It may be too long by the time by which [`next_expiry`](Self::next_expiry) is early, never too short. While
+    /// a flush in parts is under way it counts from when what is left of it may have expired at the earliest: that
+    /// is not before the last flush that was complete.
     pub fn due_for(&self) -> Duration {
-        let next = self.inner.map.next_expiry();
-        next.map_or(Duration::ZERO, |at| self.now().saturating_since(at))
+        let since = self.inner.map.due_since();
+        since.map_or(Duration::ZERO, |at| self.now().saturating_since(at))
     }
 
     /// The name that was given to [`SessionCacheBuilder::name`](super::SessionCacheBuilder::name).

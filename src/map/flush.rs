@@ -12,7 +12,7 @@ use super::types::Swept;
 use crate::inside::Inside;
 use crate::prefetch::prefetch;
 use crate::reclaim;
-use crate::slab::{Moment, Origin};
+use crate::slab::{Deadline, Moment, Origin, SlotNumber};
 use crate::sync::atomic::Ordering;
 use crate::sync::yield_now;
 use crate::time::Timestamp;
@@ -248,18 +248,45 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
     /// The earliest time at which a flush may have something to do.
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        self.earliest(expiry, |_, _| Timestamp::ZERO)
+    }
+
+    /// The same, but where a flush has left something the time by which it may have expired at the earliest.
+    pub(super) fn due_since(&self) -> Option<Timestamp> {
+        let waiting = |shard: &Shard<K, V>, number| {
+            // Whom somebody has sentenced is not waiting any more, and says no time.
+            expiry(shard, number).filter(|deadline| !deadline.is_tombstone())
+        };
+        self.earliest(waiting, |shard, rest| {
+            // Only now: what goes to the due set meanwhile belongs to the rest.
+            let there = shard.wheel.earliest_due(|number| waiting(shard, number));
+            let from = there.map_or(rest, |at| at.min(rest));
+            Timestamp::from_nanos(from.as_nanos().saturating_add(1))
+        })
+    }
+
+    /// `due` says it for a shard in which something is due, or on its way there: the latter not before what
+    /// it is told.
+    fn earliest(
+        &self,
+        expiry: impl Fn(&Shard<K, V>, SlotNumber) -> Option<Deadline>,
+        due: impl Fn(&Shard<K, V>, Timestamp) -> Timestamp,
+    ) -> Option<Timestamp> {
         let _guard = reclaim::pin();
-        let next = |shard: &Shard<K, V>| {
-            let next = shard.wheel.next(|number| {
-                let deadline = shard.live(number)?.deadline();
-                (!deadline.is_never()).then_some(deadline)
-            });
-            match next {
-                Next::Due => Some(Timestamp::ZERO),
-                Next::From(at) => Some(at),
-                Next::Nothing => None,
-            }
+        let next = |shard: &Shard<K, V>| match shard.wheel.next(|number| expiry(shard, number)) {
+            Next::Due(rest) => Some(due(shard, rest)),
+            Next::From(at) => Some(at),
+            Next::Nothing => None,
         };
         self.shards.iter().filter_map(|shard| next(shard)).min()
     }
+}
+
+/// The deadline of a slot that is live, if it ever comes.
+fn expiry<K: Send + Sync + 'static, V: Send + Sync + 'static>(
+    shard: &Shard<K, V>,
+    number: SlotNumber,
+) -> Option<Deadline> {
+    let deadline = shard.live(number)?.deadline();
+    (!deadline.is_never()).then_some(deadline)
 }

@@ -224,6 +224,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
         self.core.next_expiry()
     }
 
+    /// The same, but not zero if a bounded flush has left something: then when that may have expired at the earliest.
+    pub(crate) fn due_since(&self) -> Option<Timestamp> {
+        self.core.due_since()
+    }
+
     /// How many entries are in the map, expired ones that no flush has met included. Never above
     /// the maximum, unless that has just been lowered. Takes no lock; while other threads are at
     /// work it is a moment's estimate, and if one of them was stopped in the midst of changing the

@@ -66,8 +66,8 @@ enum Place {
 /// When a sweep may next have something to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Next {
-    /// Something is in the due set, or about to be put there.
-    Due,
+    /// Something is in the due set, or about to be put there: then it has no deadline before this.
+    Due(Timestamp),
     /// From this time on.
     From(Timestamp),
     Nothing,
@@ -348,28 +348,36 @@ impl Wheel {
 
     /// When a flush may next have something to do. `deadline_of` gives the deadline of a slot that
     /// is live. Never later than the earliest deadline hinted.
-    pub(crate) fn next(&self, mut deadline_of: impl FnMut(SlotNumber) -> Option<Deadline>) -> Next {
+    pub(crate) fn next(&self, deadline_of: impl FnMut(SlotNumber) -> Option<Deadline>) -> Next {
         // Acquire: as in `open`. It also makes the cursor no older than this.
         let done = self.done.load(Ordering::Acquire);
         let cursor = self.cursor.load(Ordering::Relaxed);
         if done < cursor {
-            return Next::Due;
+            return Next::Due(self.ticks.begin(done + 1));
         }
         // Slots in the due set may be on their way to a tick behind that of an object.
-        let due = self.due.from(0).filter_map(&mut deadline_of);
-        let mut earliest = due.map(Deadline::timestamp).min();
+        let mut earliest = self.earliest_due(deadline_of);
         self.each_span(cursor, |tick| {
             let at = self.ticks.begin(tick);
             earliest = Some(earliest.map_or(at, |e| e.min(at)));
         });
         if self.cursor.load(Ordering::Relaxed) != cursor {
             // Something may have gone to the due set behind our back: as in `has_due`.
-            return Next::Due;
+            return Next::Due(self.ticks.begin(cursor + 1));
         }
         match earliest {
             Some(at) => Next::From(Timestamp::from_nanos(at.as_nanos().saturating_add(1))),
             None => Next::Nothing,
         }
+    }
+
+    /// The earliest deadline in the due set.
+    pub(crate) fn earliest_due(
+        &self,
+        deadline_of: impl FnMut(SlotNumber) -> Option<Deadline>,
+    ) -> Option<Timestamp> {
+        let due = self.due.from(0).filter_map(deadline_of);
+        due.map(Deadline::timestamp).min()
     }
 }
 

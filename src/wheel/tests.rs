@@ -142,7 +142,15 @@ fn an_opener_that_stops_leaves_the_work_to_the_next() {
     assert!(!finished);
     assert_eq!(due(&wheel), [600, 1200]);
     assert_eq!(wheel.done.load(Ordering::Relaxed), 0);
-    assert_eq!(wheel.next(|_| None), Next::Due);
+    // What has been moved is in the due set; the others come after the tick in which they began.
+    assert_eq!(
+        wheel.next(|_| None),
+        Next::Due(Timestamp::from_nanos(1 << TICK_BITS))
+    );
+    assert_eq!(
+        wheel.earliest_due(|slot| Some(deadline(u64::from(slot / 600)))),
+        Some(deadline(1).timestamp())
+    );
     // An opener at an earlier time does all of it.
     open(&wheel, 1);
     assert_eq!(due(&wheel), [600, 1200, 1800, 2400]);

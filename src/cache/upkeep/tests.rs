@@ -165,6 +165,44 @@ fn what_is_due_is_told_in_time() {
 }
 
 #[test]
+fn what_is_due_is_told_half_way_through_a_flush() {
+    for budget in [1, 3] {
+        let (clock, hand) = Clock::manual(START);
+        let builder = SessionCache::builder().clock(clock).shards(1);
+        let cache = builder.automatic_flush(None).build().unwrap();
+        for n in 0..200 {
+            let options = SessionOptions::default().timeout(seconds(n.into()));
+            cache.insert_with(key(n), n, options).unwrap();
+        }
+        hand.advance(seconds(300));
+        let (mut parts, mut opening) = (0, 0);
+        while cache.flush_within(budget).remaining {
+            parts += 1;
+            let next = cache.next_expiry().unwrap();
+            assert!(next <= cache.now());
+            opening += u32::from(next == Timestamp::ZERO);
+            // From when the first of those that are left expired.
+            let guard = cache.pin();
+            let deadlines = cache.iter(&guard).map(|session| session.deadline());
+            let first = deadlines.min().map_or(Duration::ZERO, |at| {
+                let expired = at.saturating_add(Duration::from_nanos(1));
+                cache.now().saturating_since(expired)
+            });
+            let due = cache.due_for();
+            assert!(due >= first, "{due:?}, and one has waited for {first:?}");
+            assert!(
+                due <= seconds(302),
+                "{due:?}, and nobody was there so long ago"
+            );
+        }
+        println!("{parts} parts within {budget}, {opening} of them did not open all");
+        assert!(parts >= 200 / budget);
+        assert!(opening != 0 || budget != 1);
+        assert_eq!(cache.due_for(), Duration::ZERO);
+    }
+}
+
+#[test]
 fn the_maximum_changes_while_the_cache_runs() {
     let (cache, _hand) = cache();
     cache.set_maximum(Some(3));
