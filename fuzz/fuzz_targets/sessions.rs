@@ -1,4 +1,4 @@
-//! A session cache with ids of any length, contexts, single use, purges and time, against a plain model.
+//! A session cache with ids of any length, contexts, single use, purges, time and lineages, against a plain model.
 #![no_main]
 
 use std::collections::{HashMap, HashSet};
@@ -45,16 +45,31 @@ enum Step {
     FlushSessions(i64),
 }
 
+/// No session lives longer after its authentication, here its insertion: a day, as by default. Two steps of the
+/// clock may lead past that.
+const LINEAGE: u64 = 86_400;
+
 struct Stored {
     len: usize,
+    born: u64,
     deadline: u64,
     single_use: bool,
+}
+
+impl Stored {
+    /// Lives until then, or until the end of its lineage.
+    fn until(&mut self, deadline: u64) {
+        self.deadline = deadline.min(self.born + LINEAGE);
+    }
 }
 
 fuzz_target!(|steps: Vec<Step>| {
     let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
     let builder = SessionCache::<Vec<u8>>::builder().clock(clock);
+    // The model removes nothing by itself.
+    let builder = builder.automatic_flush(None);
     let cache = builder.maximum(None).shards(2).build().unwrap();
+    assert_eq!(cache.lineage(), Some(Duration::from_secs(LINEAGE)));
     let contexts = [(); 3].map(|()| cache.context().unwrap());
     let context = |number: u8| contexts[usize::from(number) % contexts.len()];
     let mut model: HashMap<SessionKey, Stored> = HashMap::new();
@@ -85,11 +100,13 @@ fuzz_target!(|steps: Vec<Step>| {
                 }
                 let len = usize::from(*len);
                 cache.insert_with(key, vec![7; len], options).unwrap();
-                let stored = Stored {
+                let mut stored = Stored {
                     len,
-                    deadline: now + timeout.map_or(300, u64::from),
+                    born: now,
+                    deadline: now,
                     single_use: *single_use,
                 };
+                stored.until(now + timeout.map_or(300, u64::from));
                 model.insert(key, stored);
             }
             Step::Get(id, context) | Step::Take(id, context) => {
@@ -124,7 +141,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 let timeout = Duration::from_secs((*seconds).into());
                 assert_eq!(cache.retime(&key, timeout), there.is_some());
                 if let Some(stored) = there {
-                    stored.deadline = now + u64::from(*seconds);
+                    stored.until(now + u64::from(*seconds));
                 }
             }
             Step::Purge(number) => {
