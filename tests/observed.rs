@@ -113,6 +113,9 @@ fn flushes_and_counters_are_told_and_nothing_secret_is() {
             assert!(f64::from_bits(recorded.get("sessionwheel_due_seconds cache=web")) >= 99.9);
             assert!(cache.flush_within(4).remaining);
             cache.flush();
+            // Of these the first is a flush by its name.
+            assert_eq!(cache.flush_sessions(0), 0);
+            assert_eq!(cache.clear(), 0);
             cache.record_metrics();
         });
     });
@@ -120,8 +123,8 @@ fn flushes_and_counters_are_told_and_nothing_secret_is() {
     for (name, value) in [
         ("hits_total cache=web", 1),
         ("misses_total cache=web", 1),
-        ("flushes_total cache=web", 2),
-        ("flush_seconds cache=web", 2),
+        ("flushes_total cache=web", 3),
+        ("flush_seconds cache=web", 3),
         ("removed_total cache=web reason=expired", 9),
         ("removed_total cache=web reason=removed", 1),
         ("sessions cache=web", 0),
@@ -134,8 +137,8 @@ fn flushes_and_counters_are_told_and_nothing_secret_is() {
         );
     }
     let lines = lines.0.lock().unwrap().clone();
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    for (line, remaining) in lines.iter().zip([true, false]) {
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (line, remaining) in lines.iter().zip([true, false, false]) {
         assert!(
             line.starts_with("sessionwheel message=flush cache=\"web\""),
             "{line}"

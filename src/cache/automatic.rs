@@ -212,9 +212,14 @@ impl<V: Send + Sync + 'static> Inner<V> {
         }
         let mut left = Left::default();
         observed(&self.name, || {
+            // For a lowered maximum the insertion has paid.
             let (mut expired, purged) = match turn.at {
                 Some(at) => self.sweep_both(at, turn.budget),
-                None => (Swept::default(), self.remove_purged_within(turn.budget)),
+                None => {
+                    let mut drops = turn.budget as u64;
+                    let purged = self.remove_purged_within(turn.budget, &mut drops);
+                    (Swept::default(), purged)
+                }
             };
             left = Left {
                 expired: expired.remaining,

@@ -15,11 +15,13 @@
 use std::time::{Duration, SystemTime};
 
 use super::context::Context;
+use super::endpoint::Count;
 use super::handle::{Inner, SessionCache};
 use super::id::SessionKey;
+use super::observe::observed;
 use super::session::Session;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::{Cursor, Swept};
+use crate::{Cursor, Reason, Swept};
 
 /// A pass in parts: in which slot it is, and the lower bits of its number above that.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,22 +117,21 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     /// Removes all that was purged before this call.
-    pub(super) fn remove_purged(&self) -> usize {
+    pub(super) fn remove_purged(&self) -> Swept {
         let Some(asked) = self.purges.pending() else {
-            return 0;
+            return Swept::default();
         };
-        let removed = self
-            .map
-            .remove_where(|key, session| self.is_stale(key, session));
+        let stale = |key: &SessionKey, session: &Session<V>| self.is_stale(key, session);
+        let swept = self.map.remove_all(Reason::Removed, stale);
         self.purges.finish(asked);
-        removed
+        swept
     }
 
-    /// A part of that.
-    pub(super) fn remove_purged_within(&self, budget: usize) -> Swept {
+    /// A part of that. It takes off `drops` how many sessions it drops.
+    pub(super) fn remove_purged_within(&self, budget: usize, drops: &mut u64) -> Swept {
         self.purges.go_on(|cursor| {
             let stale = |key: &SessionKey, session: &Session<V>| self.is_stale(key, session);
-            self.map.remove_where_within(cursor, budget, stale)
+            self.map.remove_part(cursor, budget, drops, stale)
         })
     }
 }
@@ -282,7 +283,11 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     pub fn flush_sessions(&self, tm: i64) -> usize {
         match u64::try_from(tm) {
             Err(_) => 0,
-            Ok(0) => self.clear(),
+            Ok(0) => {
+                let inner = &*self.inner;
+                inner.tallies.count(Count::Flush);
+                observed(&inner.name, || inner.clear()).removed
+            }
             Ok(seconds) => {
                 let wall = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
                 let at = wall.map_or(crate::Timestamp::NEVER, |wall| self.clock().from_wall(wall));

@@ -7,7 +7,7 @@ use super::endpoint::Count;
 use super::handle::{Inner, SessionCache};
 use super::observe::observed;
 use super::view::Sessions;
-use crate::{Guard, Stats, Swept, Timestamp};
+use crate::{Guard, Reason, Stats, Swept, Timestamp};
 
 impl<V: Send + Sync + 'static> SessionCache<V> {
     /// Removes all sessions that have expired by now.
@@ -102,8 +102,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     /// Removes all sessions, expired or not, and says how many.
     ///
-    /// A session that is inserted while this runs may stay. `SSL_CTX_flush_sessions(3)` with 0, which says nothing of how
-    /// many.
+    /// A session that is inserted while this runs may stay. It is not counted among the
+    /// [flushes](crate::Counters::flushes); [`flush_sessions(0)`](Self::flush_sessions) is the same, and is. So is
+    /// `SSL_CTX_flush_sessions(3)` with 0, which says nothing of how many.
     ///
     /// ```
     /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey, SessionOptions};
@@ -121,7 +122,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn clear(&self) -> usize {
-        self.inner.map.clear()
+        self.inner.clear().removed
     }
 
     /// A time before which no flush has anything to remove, or `None` if no
@@ -330,29 +331,35 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 }
 
 impl<V: Send + Sync + 'static> Inner<V> {
+    pub(super) fn clear(&self) -> Swept {
+        self.map.remove_all(Reason::Cleared, |_, _| true)
+    }
+
     /// A flush that nobody counts.
     pub(super) fn sweep(&self, at: Timestamp) -> Swept {
         let mut swept = self.map.flush(at);
-        swept.removed += self.remove_purged();
+        swept.add(self.remove_purged());
         swept
     }
 
     /// A part of one.
     pub(super) fn sweep_within(&self, at: Timestamp, budget: usize) -> Swept {
+        self.map.pay(at);
         let (mut expired, purged) = self.sweep_both(at, budget);
         expired.add(purged);
         expired
     }
 
-    /// The same: of what has expired, and of what was purged.
+    /// The same for who has paid for a lowered maximum: of what has expired, and of what was purged.
     pub(super) fn sweep_both(&self, at: Timestamp, budget: usize) -> (Swept, Swept) {
+        let mut drops = budget as u64;
         // While the clock goes on there may always be something that has just expired.
         let share = match self.purges.pending() {
             Some(_) => (budget / 4).max(1).min(budget.saturating_sub(1)),
             None => 0,
         };
-        let expired = self.map.flush_within(at, budget - share);
-        let purged = self.remove_purged_within(budget - expired.visited);
+        let expired = self.map.flush_part(at, budget - share, &mut drops);
+        let purged = self.remove_purged_within(budget - expired.visited, &mut drops);
         (expired, purged)
     }
 }

@@ -41,13 +41,6 @@ struct Budget {
 }
 
 impl Budget {
-    fn new(most: usize) -> Self {
-        Self {
-            left: most,
-            drops: most as u64,
-        }
-    }
-
     /// Pays for one look, if there is anything left to pay with.
     fn pay(&mut self) -> bool {
         if self.left == 0 {
@@ -73,7 +66,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let mut swept = Swept::default();
         let willing = self.outside_listener();
         let sweep = |index| {
-            let mut budget = Budget::new(usize::MAX);
+            let mut budget = Budget {
+                left: usize::MAX,
+                drops: u64::MAX,
+            };
             self.flush_shard(index, at, &mut budget)
         };
         for part in super::parallel::each(&self.helpers, &due, willing, &sweep) {
@@ -83,14 +79,21 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         swept
     }
 
-    /// The same, but stops after looking at `budget` slots, and drops no more than so many entries.
-    pub(super) fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
-        let mut budget = Budget::new(budget);
-        let at = Moment::new(at);
+    /// Removes some of what a lowered maximum has made surplus.
+    pub(super) fn pay(&self, at: Timestamp) {
         let guard = reclaim::pin();
-        let surplus = self.pay_debt(at, &guard);
+        let surplus = self.pay_debt(Moment::new(at), &guard);
         self.deliver(&surplus.events, &guard);
-        drop(guard);
+    }
+
+    /// A part of a flush, for who has paid for a lowered maximum: stops after looking at `budget` slots, and drops
+    /// no more than `drops` entries, which are taken off it.
+    pub(super) fn flush_within(&self, at: Timestamp, budget: usize, drops: &mut u64) -> Swept {
+        let mut budget = Budget {
+            left: budget,
+            drops: *drops,
+        };
+        let at = Moment::new(at);
         let mut swept = Swept::default();
         // Relaxed: only a place to begin.
         let first = self.flush_rotor.load(Ordering::Relaxed);
@@ -109,22 +112,23 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 break;
             }
         }
-        self.drop_some(first, budget.drops);
+        *drops = budget.drops;
+        self.drop_some(first, drops);
         swept
     }
 
-    /// Drops what flushes have removed and is ripe, `most` at the most, without trying for more.
-    pub(super) fn drop_some(&self, first: usize, most: u64) {
+    /// Drops what flushes have removed and is ripe, without trying for more: `most` at the most, from which it is
+    /// taken off.
+    pub(super) fn drop_some(&self, first: usize, most: &mut u64) {
         let guard = reclaim::pin();
         for shard in &self.shards {
             shard.slab.seal(Origin::Flushed, &guard);
         }
         guard.flush();
         drop(guard);
-        let mut left = most;
         for step in 0..self.shards.len() {
             let shard = &self.shards[(first + step) % self.shards.len()];
-            left -= shard.slab.recycle(Origin::Flushed, left);
+            *most -= shard.slab.recycle(Origin::Flushed, *most);
         }
     }
 

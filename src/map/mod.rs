@@ -149,13 +149,24 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn flush_within(&self, at: Timestamp, budget: usize) -> Swept {
-        self.core.flush_within(at, budget)
+        self.pay(at);
+        self.flush_part(at, budget, &mut (budget as u64))
+    }
+
+    /// Removes some of what a lowered maximum has made surplus, as far as one call does.
+    pub(crate) fn pay(&self, at: Timestamp) {
+        self.core.pay(at);
+    }
+
+    /// What is left of that. It takes off `drops` how many entries it drops.
+    pub(crate) fn flush_part(&self, at: Timestamp, budget: usize, drops: &mut u64) -> Swept {
+        self.core.flush_within(at, budget, drops)
     }
 
     /// Removes every entry whose insert had returned. How many were removed; what is inserted
     /// meanwhile may stay.
     pub fn clear(&self) -> usize {
-        self.core.clear()
+        self.remove_all(Reason::Cleared, |_, _| true).removed
     }
 
     /// Removes all entries that `unwanted` says yes to, expired or not, and says how many.
@@ -179,7 +190,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn remove_where(&self, unwanted: impl FnMut(&K, &V) -> bool) -> usize {
-        self.core.remove_all(Reason::Removed, unwanted)
+        self.remove_all(Reason::Removed, unwanted).removed
+    }
+
+    /// The same for any reason, with how many slots were looked at.
+    pub(crate) fn remove_all(&self, reason: Reason, unwanted: impl FnMut(&K, &V) -> bool) -> Swept {
+        self.core.remove_all(reason, unwanted)
     }
 
     /// The same in parts: looks at no more than `budget` slots, from where the cursor stands, and moves it.
@@ -210,7 +226,18 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
         budget: usize,
         unwanted: impl FnMut(&K, &V) -> bool,
     ) -> Swept {
-        self.core.remove_within(cursor, budget, unwanted)
+        self.remove_part(cursor, budget, &mut (budget as u64), unwanted)
+    }
+
+    /// The same. It takes off `drops` how many entries it drops.
+    pub(crate) fn remove_part(
+        &self,
+        cursor: &mut Cursor,
+        budget: usize,
+        drops: &mut u64,
+        unwanted: impl FnMut(&K, &V) -> bool,
+    ) -> Swept {
+        self.core.remove_within(cursor, budget, drops, unwanted)
     }
 
     /// The earliest time at which a [`flush`](Self::flush) may have something to do: never later

@@ -42,31 +42,27 @@ impl Cursor {
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
-    pub(super) fn clear(&self) -> usize {
-        self.remove_all(Reason::Cleared, |_, _| true)
-    }
-
     /// Removes what is unwanted, and drops it.
-    pub(super) fn remove_all(&self, reason: Reason, unwanted: impl FnMut(&K, &V) -> bool) -> usize {
+    pub(super) fn remove_all(&self, reason: Reason, unwanted: impl FnMut(&K, &V) -> bool) -> Swept {
         let mut cursor = Cursor::default();
         let mut drops = u64::MAX;
         let swept = self.remove_from(&mut cursor, usize::MAX, &mut drops, reason, unwanted);
         let all: Vec<usize> = (0..self.shards.len()).collect();
         self.drop_garbage(&all, Origin::Flushed);
-        swept.removed
+        swept
     }
 
-    /// The same from a slot on, for `budget` slots, dropping no more than so many entries. At the end
-    /// the cursor is where it was at the beginning.
+    /// The same from a slot on, for `budget` slots, dropping no more than `drops` entries, which are taken off it. At
+    /// the end the cursor is where it was at the beginning.
     pub(super) fn remove_within(
         &self,
         cursor: &mut Cursor,
         budget: usize,
+        drops: &mut u64,
         unwanted: impl FnMut(&K, &V) -> bool,
     ) -> Swept {
         let first = cursor.shard as usize;
-        let mut drops = budget as u64;
-        let swept = self.remove_from(cursor, budget, &mut drops, Reason::Removed, unwanted);
+        let swept = self.remove_from(cursor, budget, drops, Reason::Removed, unwanted);
         self.drop_some(first, drops);
         swept
     }
@@ -84,6 +80,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             let mut guard = reclaim::pin();
             let mut batch = Batch::new(self, cursor.shard as usize, &mut guard, *drops);
             let last = shard.slab.high_water();
+            let before = swept.visited;
             while cursor.slot < last && swept.visited < budget {
                 cursor.slot += 1;
                 swept.visited += 1;
@@ -95,6 +92,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             batch.settle();
             swept.removed += batch.removed;
             *drops = batch.drops;
+            shard.counters.visited(swept.visited - before);
             if cursor.slot < last {
                 swept.remaining = true;
                 return swept;

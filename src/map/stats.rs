@@ -79,7 +79,8 @@ pub struct Stats {
     pub replaced: u64,
     /// Left by `clear`.
     pub cleared: u64,
-    /// Slots that flushes looked at.
+    /// Slots that flushes looked at, and removals of many: [`remove_where`](crate::ExpiringMap::remove_where),
+    /// [`clear`](crate::ExpiringMap::clear).
     pub visited: u64,
     /// Inserts refused because every slot was in use or held back by a guard.
     pub exhausted: u64,

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::cache::{Context, ManualClock, SessionId, SessionKey, SessionOptions};
-use crate::sync::thread;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, thread};
 use std::time::Instant;
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -260,4 +261,110 @@ fn reclaim_reports_that_everything_is_destroyed() {
         assert!(Instant::now() < give_up, "garbage without a guard");
         thread::yield_now();
     }
+}
+
+#[test]
+fn looks_at_what_was_purged_are_counted_as_the_others() {
+    let (cache, hand) = cache();
+    let mut looks = 0;
+    for round in 0..6 {
+        for n in 0..40 {
+            cache.insert(key(n), n).unwrap();
+        }
+        if round % 2 == 0 {
+            hand.advance(seconds(301));
+        }
+        cache.purge(Context::DEFAULT);
+        if round < 3 {
+            looks += cache.flush().visited;
+        } else {
+            loop {
+                let swept = cache.flush_within(7);
+                looks += swept.visited;
+                if !swept.remaining {
+                    break;
+                }
+            }
+        }
+        assert_eq!(cache.stats().visited, looks as u64, "in round {round}");
+        assert!(cache.is_empty());
+    }
+    assert!(looks > 6 * 40, "{looks} looks");
+}
+
+/// Counts its drops.
+struct Counted(Arc<AtomicU64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn no_more_than_the_budget_is_dropped_although_something_was_purged() {
+    const SESSIONS: u8 = 200;
+    const BUDGET: u64 = 8;
+    let (clock, hand) = Clock::manual(START);
+    let builder = SessionCache::builder().clock(clock).shards(4);
+    let cache = builder.automatic_flush(None).build().unwrap();
+    let dropped = Arc::new(AtomicU64::new(0));
+    let guard = cache.pin();
+    for n in 0..SESSIONS {
+        cache.insert(key(n), Counted(dropped.clone())).unwrap();
+    }
+    hand.advance(seconds(301));
+    while cache.flush_within(BUDGET as usize).remaining {}
+    assert_eq!(dropped.load(Ordering::Relaxed), 0, "there is a guard");
+    drop(guard);
+    // Tests beside this one may hold guards for a while.
+    let give_up = Instant::now() + seconds(30);
+    let (mut before, mut most) = (0, 0);
+    while before < SESSIONS.into() {
+        cache.purge(Context::DEFAULT);
+        cache.flush_within(BUDGET as usize);
+        let now = dropped.load(Ordering::Relaxed);
+        most = most.max(now - before);
+        before = now;
+        assert!(Instant::now() < give_up, "garbage without a guard");
+        thread::yield_now();
+    }
+    println!("{most} dropped in one call");
+    assert!((1..=BUDGET).contains(&most));
+}
+
+#[test]
+fn an_insertion_pays_once_for_a_lowered_maximum() {
+    let (clock, _hand) = Clock::manual(START);
+    let builder = SessionCache::builder().clock(clock).shards(1);
+    let cache = builder.maximum(Some(1_000)).build().unwrap();
+    let insert = |n: u16| {
+        let id = SessionId::new(&n.to_le_bytes()).unwrap();
+        let key = SessionKey::new(Context::DEFAULT, id);
+        cache.insert(key, ()).unwrap()
+    };
+    for n in 0..254 {
+        insert(n);
+    }
+    cache.set_maximum(Some(20));
+    // It takes part in a flush as well.
+    let evicted = insert(254).evicted as u64;
+    assert_eq!(cache.counters().flushes, 1);
+    assert_eq!(cache.stats().evicted, evicted);
+    assert_eq!(
+        evicted,
+        64 + 1,
+        "as much as a call pays, and for its own room"
+    );
+}
+
+#[test]
+fn what_removes_all_counts_as_a_flush_by_that_name() {
+    let (cache, _hand) = cache();
+    for (tm, flushes) in [(-1, 0), (0, 1), (1, 2), (0, 3)] {
+        cache.flush_sessions(tm);
+        assert_eq!(cache.counters().flushes, flushes, "{tm}");
+    }
+    cache.clear();
+    assert_eq!(cache.counters().flushes, 3);
 }
