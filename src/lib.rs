@@ -149,8 +149,8 @@ mod wheel;
 
 pub use cache::{
     Claim, Clock, Context, ContextsExhausted, Counters, Endpoint, Established, ExternalTier,
-    Fetched, ManualClock, Mode, Resumed, Role, SessionCache, SessionCacheBuilder, SessionId,
-    SessionIdTooLong, SessionKey, SessionOptions, SessionRef, Sessions, TierSession,
+    Fetched, ManualClock, Mode, NegativeSize, Resumed, Role, SessionCache, SessionCacheBuilder,
+    SessionId, SessionIdTooLong, SessionKey, SessionOptions, SessionRef, Sessions, TierSession,
 };
 #[cfg(not(any(loom, shuttle)))]
 pub use cache::{Flusher, Pace};

@@ -122,6 +122,7 @@ mod options;
 mod pace;
 pub(crate) mod purge;
 mod session;
+mod size;
 mod upkeep;
 mod view;
 
@@ -138,4 +139,5 @@ pub use id::{SessionId, SessionIdTooLong, SessionKey};
 pub use options::SessionOptions;
 #[cfg(not(any(loom, shuttle)))]
 pub use pace::Pace;
+pub use size::NegativeSize;
 pub use view::{SessionRef, Sessions};

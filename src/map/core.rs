@@ -98,9 +98,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         shard.table.prefetch(hash);
     }
 
-    pub(super) fn set_maximum(&self, maximum: u64) {
+    /// What it was before.
+    pub(super) fn set_maximum(&self, maximum: u64) -> u64 {
         self.prepare_for(maximum);
-        self.permits.set_maximum(maximum);
+        let before = self.permits.set_maximum(maximum);
         // Again if another call came in between: the limits have to be those of the last maximum.
         loop {
             let maximum = self.permits.maximum();
@@ -109,7 +110,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 shard.slab.set_limit(slots);
             }
             if self.permits.maximum() == maximum {
-                return;
+                return before;
             }
         }
     }

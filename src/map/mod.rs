@@ -271,8 +271,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
 
     /// The maximum; `None` if there is no limit.
     pub fn maximum(&self) -> Option<usize> {
-        let maximum = self.core.permits.maximum();
-        (maximum < permits::UNLIMITED).then_some(maximum as usize)
+        permits::maximum(self.core.permits.maximum())
     }
 
     /// Changes the maximum while the map is in use.
@@ -285,7 +284,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// 2^23 slots: beyond that inserts are refused as
     /// [`Exhausted`](crate::InsertError::Exhausted).
     pub fn set_maximum(&self, maximum: Option<usize>) {
-        self.core.set_maximum(permits::number(maximum));
+        self.replace_maximum(maximum);
+    }
+
+    /// The same; what it was before.
+    pub(crate) fn replace_maximum(&self, maximum: Option<usize>) -> Option<usize> {
+        permits::maximum(self.core.set_maximum(permits::number(maximum)))
     }
 
     /// Slots that have been in use at some time.

@@ -138,6 +138,11 @@ pub(crate) fn number(maximum: Option<usize>) -> u64 {
     maximum.map_or(UNLIMITED, |n| (n as u64).min(UNLIMITED))
 }
 
+/// And back.
+pub(crate) fn maximum(number: u64) -> Option<usize> {
+    (number < UNLIMITED).then_some(number as usize)
+}
+
 /// How many slots a shard may use: its part of the maximum, what chance may add to that, and its
 /// part of the slack.
 pub(crate) fn slots_per_shard(maximum: u64, shards: u64) -> u32 {
@@ -293,15 +298,16 @@ impl Permits {
     }
 
     /// Calls what moves permits between the ledger and the shards.
-    fn moving(&self, f: impl FnOnce()) {
+    fn moving<R>(&self, f: impl FnOnce() -> R) -> R {
         self.begun.fetch_add(1, Relaxed);
         // Partner: the fence in `in_use`. Who counts without a permit that is in transit sees that
         // this has begun.
         fence(Release);
-        f();
+        let done = f();
         // Release: partner of the Acquire in `in_use`. Who counts after this has ended finds all
         // permits in their places.
         self.ended.fetch_add(1, Release);
+        done
     }
 
     /// Pays debt with spare permits.
@@ -339,9 +345,10 @@ impl Permits {
         }
     }
 
-    pub(crate) fn set_maximum(&self, new: u64) {
+    /// What it was before.
+    pub(crate) fn set_maximum(&self, new: u64) -> u64 {
         let maximum = u32::try_from(new).unwrap_or(u32::MAX);
-        self.moving(|| {
+        let before = self.moving(|| {
             let taken = self.take_surplus(maximum);
             step!("permit: has taken what goes");
             let before = self.change(|ledger| Ledger {
@@ -351,8 +358,10 @@ impl Permits {
             step!("permit: has issued");
             let left = before.issued - taken;
             self.spread(maximum.saturating_sub(left).into());
+            before.maximum
         });
         self.settle();
+        before.into()
     }
 
     /// Entries that are published, or about to be: never more than the maximum once a lowered one

@@ -43,9 +43,8 @@ differences! {
     /// Those of the operations on a cache.
     CACHE {
         // Room.
-        OneLess, "size": "a size of N >= 2 holds N - 1 in OpenSSL (3.0.6 and later); here a maximum of N holds N, and is set to N - 1",
-        ZeroIsUnlimited, "size 0, unlimited": "a size of 0 is no limit in OpenSSL; here None is, and Some(0) keeps nothing",
-        NegativeSize, "negative timeout of a session; negative size": "a negative size is refused by OpenSSL; here the type has none",
+        OneLess, "size": "a size of N >= 2 holds N - 1 in OpenSSL (3.0.6 and later); here it holds N, and is set to N - 1",
+        NegativeSize, "negative size": "a negative size is refused by OpenSSL with a 0, and here with an error",
         SurplusAtFlush, "a lowered size": "a lowered maximum is paid for by the next insert or flush; in OpenSSL by the next add that stores",
         SurplusAtSecondAdd, "a lowered size": "adding a session that is there inserts it again, so it pays too; OpenSSL does nothing",
         SurplusNotCounted, "count of a flush": "a flush that pays for a lowered maximum first does not count what that took, expired or not",
@@ -65,7 +64,7 @@ differences! {
         MarkedIsCached, "mark \"not resumable\"": "OpenSSL takes in sessions marked not resumable; here a session that is inserted can be resumed",
         // Time.
         NegativeTime, "flush with a negative time": "a negative time flushes nothing, as in OpenSSL up to 3.1; from 3.2 on most flush all",
-        NegativeTimeout, "negative timeout of a session; negative size": "a negative timeout is refused by OpenSSL; a Duration is never negative",
+        NegativeTimeout, "negative timeout of a session": "a negative timeout is refused by OpenSSL; a Duration is never negative",
         FarIsNever, "very long timeouts": "what expires 584 years after 1970, or later, never does; OpenSSL 3.0 and 3.1 tell such times apart",
         AddOfExpired, "adding what has expired": "a session is inserted with a timeout from now on; for one that is past its time the clock is set back",
         RetimeOfExpired, "re-timing": "an expired session is not re-timed; for this test the clock is set back",

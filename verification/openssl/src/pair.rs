@@ -186,7 +186,8 @@ impl Pair {
             totals: [0; 6],
         };
         pair.theirs.set_size(setup.size);
-        pair.ours.set_maximum(maximum(setup.size));
+        let before = pair.ours.sess_set_cache_size(holds(setup.size));
+        assert_eq!(before, Ok(20_480), "the default");
         pair
     }
 
@@ -404,13 +405,9 @@ impl Pair {
     }
 }
 
-/// OpenSSL's size as our maximum. N holds N - 1 there, but for 1; 0 is no limit.
-pub(crate) fn maximum(size: i64) -> Option<usize> {
-    match usize::try_from(size).expect("not negative") {
-        0 => None,
-        1 => Some(1),
-        n => Some(n - 1),
-    }
+/// OpenSSL's size as ours: N holds N - 1 there, but for 1. In both 0 is no limit.
+pub(crate) fn holds(size: i64) -> i64 {
+    if size < 2 { size } else { size - 1 }
 }
 
 pub(crate) fn key(id: usize) -> SessionKey {

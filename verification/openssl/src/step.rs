@@ -9,7 +9,7 @@ use crate::ffi;
 use crate::op::{By, IDS, Op, Timeout, When, bytes};
 use crate::pair::{
     Cached, FAR, Known, Left, NEVER, Pair, Seen, State, Wrong, count, deadlines, earliest, ensure,
-    kept, key, maximum, seconds, set, until,
+    holds, kept, key, seconds, set, until,
 };
 
 /// Nobody's id.
@@ -125,8 +125,10 @@ impl Pair {
 
         // Who had to leave, besides the old one.
         let others = count(&before) - usize::from(before[id].is_some());
-        let surplus =
-            maximum(self.theirs.size()).map_or(0, |most| (others + 1).saturating_sub(most));
+        let surplus = self
+            .ours
+            .maximum()
+            .map_or(0, |most| (others + 1).saturating_sub(most));
         let first = earliest(&before, id, surplus);
         let made_room = deadlines(&before, &victim_ids);
         ensure!(
@@ -216,7 +218,9 @@ impl Pair {
 
     /// How many are there beyond the maximum.
     fn surplus(&self, state: &State) -> usize {
-        maximum(self.theirs.size()).map_or(0, |most| count(state).saturating_sub(most))
+        self.ours
+            .maximum()
+            .map_or(0, |most| count(state).saturating_sub(most))
     }
 
     /// OpenSSL has removed these: they are not resumable any more.
@@ -367,6 +371,11 @@ impl Pair {
                 said == 0 && after == before,
                 "OpenSSL took the size {size} for {after}"
             );
+            let refused = self.ours.sess_set_cache_size(size);
+            ensure!(
+                refused.is_err() && self.ours.sess_get_cache_size() == holds(before),
+                "ours took the size {size}, and said {refused:?}"
+            );
             seen.met.add(D::NegativeSize);
             return Ok(());
         }
@@ -374,16 +383,15 @@ impl Pair {
             said == before && self.theirs.size() == size,
             "OpenSSL's size is not {size}"
         );
-        self.ours.set_maximum(maximum(size));
+        let said = self.ours.sess_set_cache_size(holds(size));
+        let now = self.ours.sess_get_cache_size();
         ensure!(
-            self.ours.maximum() == maximum(size),
-            "our maximum is {:?}",
-            self.ours.maximum()
+            said == Ok(holds(before)) && now == holds(size),
+            "our size was {said:?} instead of {}, and is {now}",
+            holds(before)
         );
-        match size {
-            0 => seen.met.add(D::ZeroIsUnlimited),
-            1 => {}
-            _ => seen.met.add(D::OneLess),
+        if size > 1 {
+            seen.met.add(D::OneLess);
         }
         Ok(())
     }
