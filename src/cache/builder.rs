@@ -241,7 +241,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// reason.
     ///
     /// It is called exactly once for each, on the thread whose call removed
-    /// the session, after lookups can't find the session any more and before
+    /// the session (of a [`flush`](SessionCache::flush) and its like also on those of its
+    /// [helpers](Self::helpers)), after lookups can't find the session any more and before
     /// that call returns, under no lock. It may call into the cache. A panic
     /// in it is caught and counted. What was [purged](SessionCache::purge) leaves as [`Reason::Removed`], with the flush
     /// that comes by. Sessions that are still there when the

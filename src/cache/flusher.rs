@@ -18,7 +18,8 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// A thread that removes what has expired, from [`SessionCache::spawn_flusher`].
 ///
 /// It stops when this is dropped, which waits for it to end the part of a flush that it is in, but not the flush; and
-/// when the last handle of its cache is dropped.
+/// when the last handle of its cache is dropped. It uses no pool of threads, and may be dropped by a listener or a
+/// destructor, on whatever thread that runs.
 pub struct Flusher {
     stop: Arc<AtomicU32>,
     thread: Option<thread::JoinHandle<()>>,

@@ -194,7 +194,9 @@ impl Paced {
         let swept = if self.swept.visited < self.most {
             inner.sweep_within(self.at, self.pace.part())
         } else {
-            inner.sweep(self.at)
+            // Never with help: who drops the flusher from a listener waits for this thread, which would wait for
+            // the helper.
+            inner.sweep_alone(self.at)
         };
         self.swept.removed += swept.removed;
         self.swept.visited += swept.visited;
@@ -319,6 +321,37 @@ mod tests {
         flush.most = 0;
         flush.stretch(&cache.inner);
         assert_eq!(flush.swept.removed as u64, SESSIONS);
+    }
+
+    #[test]
+    fn nobody_is_asked_for_help() {
+        let (clock, hand) = Clock::manual(Timestamp::from_secs(1 << 33));
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = asked.clone();
+        let builder = SessionCache::builder().clock(clock).shards(4);
+        let builder = builder.helpers(3, move |help| {
+            count.fetch_add(1, Ordering::Relaxed);
+            help();
+        });
+        let cache = builder.automatic_flush(None).build().unwrap();
+        let fill = || {
+            for n in 0..100 {
+                cache.insert(key(n), ()).unwrap();
+            }
+            hand.advance(Duration::from_secs(301));
+        };
+        for pace in [Pace::percent(1), Pace::FULL] {
+            fill();
+            let mut flush = Paced::new(&cache.inner, cache.now(), pace);
+            // As if others had kept it from coming to an end.
+            flush.most = 0;
+            while flush.stretch(&cache.inner).is_some() {}
+            assert_eq!(flush.swept.removed, 100);
+            assert_eq!(asked.load(Ordering::Relaxed), 0, "{pace:?}");
+        }
+        fill();
+        assert_eq!(cache.flush().removed, 100);
+        assert_eq!(asked.load(Ordering::Relaxed), 3, "a flush as usual does");
     }
 
     #[test]

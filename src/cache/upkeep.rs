@@ -342,6 +342,14 @@ impl<V: Send + Sync + 'static> Inner<V> {
         swept
     }
 
+    /// The same on this thread only: nobody else calls a listener or a destructor for it.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(super) fn sweep_alone(&self, at: Timestamp) -> Swept {
+        let mut swept = self.map.flush_alone(at);
+        swept.add(self.remove_purged());
+        swept
+    }
+
     /// A part of one.
     pub(super) fn sweep_within(&self, at: Timestamp, budget: usize) -> Swept {
         self.map.pay(at);

@@ -1,7 +1,8 @@
 //! Flush and reclaim: what has expired leaves, and what has left is dropped.
 //!
 //! Ground rules:
-//! - A flush never waits for anyone but helpers of its own that have begun a shard.
+//! - A flush never waits for anyone but helpers of its own that have begun a shard; one that is done alone for
+//!   nobody.
 //! - Values are dropped while no guard of the flush's own is held: their destructors are strangers'.
 //! - What flushes remove goes by the *flushed* lane and is dropped by flushes.
 
@@ -52,8 +53,8 @@ impl Budget {
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
-    /// Removes everything that has expired at `at`.
-    pub(super) fn flush(&self, at: Timestamp) -> Swept {
+    /// Removes everything that has expired at `at`, alone or with help if there is any.
+    pub(super) fn flush(&self, at: Timestamp, alone: bool) -> Swept {
         let at = Moment::new(at);
         let mut guard = reclaim::pin();
         let surplus = self.pay_debt(at, &guard);
@@ -64,7 +65,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             .collect();
         drop(guard);
         let mut swept = Swept::default();
-        let willing = self.outside_listener();
+        let outside = self.outside_listener();
+        let willing = move || !alone && outside();
         let sweep = |index| {
             let mut budget = Budget {
                 left: usize::MAX,

@@ -123,7 +123,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// tick counts as that tick.
     /// Shards are swept in parallel if helpers come, see [`MapBuilder::helpers`].
     pub fn flush(&self, at: Timestamp) -> Swept {
-        self.core.flush(at)
+        self.core.flush(at, false)
+    }
+
+    /// The same without helpers.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) fn flush_alone(&self, at: Timestamp) -> Swept {
+        self.core.flush(at, true)
     }
 
     /// Like [`flush`](Self::flush), on this thread only, but stops after looking at `budget` slots
