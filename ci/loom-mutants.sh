@@ -352,6 +352,23 @@ mutants() {
         mutant S1 "who inserts goes by a count that others have raised" \
             session/automatic_flush_against_insert
     fi
+    if wanted S1b; then
+        swap $automatic 'let _ = self.state.stage.compare_exchange(' \
+            'self.state.stage.store(next, Ordering::Relaxed);
+            let _ = self.state.stage.compare_exchange('
+        mutant S1b "who is through with one flush ends the next one" \
+            session/end_of_a_flush_against_the_next
+    fi
+    if wanted S1c; then
+        swap $automatic 'let left = part(Turn {' 'self.state.stage.store(IDLE, Ordering::Relaxed);
+        let left = part(Turn {'
+        mutant S1c "a flush is ended before a part is done" session/parts_of_a_flush_against_insert
+    fi
+    if wanted S1d; then
+        swap $automatic 'stage.saturating_sub(first) > LATE' 'stage > first'
+        mutant S1d "a flush that began later is taken for one before the clock was set back" \
+            session/parts_of_a_flush_against_insert session/end_of_a_flush_against_the_next
+    fi
     if wanted S2; then
         swap $endpoint $'external.removed(key);\n            claimed.unwrap_or' 'claimed.unwrap_or'
         mutant S2 "a claim is no removal" session/fetch_against_take

@@ -2,6 +2,7 @@
 //! the crate's interface; only there under `--cfg loom` and `--cfg fuzzing`.
 #![allow(missing_docs, missing_debug_implementations)]
 
+use crate::cache::automatic::{self, Left};
 use crate::cache::monotonic::offset;
 use crate::cache::purge;
 use crate::inside::Name;
@@ -244,6 +245,26 @@ impl Purges {
             swept.remaining = next.is_some();
             swept
         });
+    }
+}
+
+/// When a cache flushes by itself: at every second insertion, under loom.
+pub struct Automatic(automatic::Automatic);
+
+impl Automatic {
+    pub fn new(budget: usize) -> Self {
+        Self(automatic::Automatic::new(Some(budget)))
+    }
+
+    /// After an insertion at `now`. `part` is told of which time the flush is, and says whether something that had expired
+    /// by then is left.
+    pub fn inserted(&self, now: Timestamp, part: impl FnOnce(Timestamp) -> bool) {
+        let part = |turn: automatic::Turn| Left {
+            expired: turn.at.is_some_and(part),
+            purged: false,
+            looks: 1,
+        };
+        self.0.inserted(|| true, now, || u64::MAX, part);
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::thread;
+use sessionwheel::internals::Automatic;
 use sessionwheel::{
     Claim, Clock, Context, ExternalTier, Fetched, ManualClock, Reason, SessionCache,
-    SessionCacheBuilder, SessionId, SessionKey, SessionOptions, TierSession,
+    SessionCacheBuilder, SessionId, SessionKey, SessionOptions, TierSession, Timestamp,
 };
 use sessionwheel_loom_tests::{TICK_BITS, after, check, tick};
 
@@ -93,6 +94,79 @@ fn automatic_flush_against_insert() {
         assert_eq!(*left.lock().unwrap(), [(key(0), Reason::Expired)]);
         assert_eq!(cache.len(), 2);
     });
+}
+
+/// Sessions with the nanoseconds in which they expire, and flushes that take out one with each part.
+struct Parts {
+    automatic: Automatic,
+    deadlines: [u64; 4],
+    gone: [AtomicU64; 4],
+    /// The time of the latest flush.
+    begun: AtomicU64,
+}
+
+impl Parts {
+    fn is_left(&self, at: u64) -> bool {
+        let mut all = self.deadlines.iter().zip(&self.gone);
+        all.any(|(&deadline, gone)| deadline < at && gone.load(Relaxed) == 0)
+    }
+
+    /// Whether an insertion at that time has a part in a flush.
+    fn insert(&self, now: u64) -> bool {
+        let mut took_part = false;
+        self.automatic.inserted(Timestamp::from_nanos(now), |at| {
+            took_part = true;
+            let at = at.as_nanos();
+            self.begun.fetch_max(at, Relaxed);
+            let mut all = self.deadlines.iter().zip(&self.gone);
+            all.find(|(deadline, gone)| **deadline < at && gone.swap(1, Relaxed) == 0);
+            self.is_left(at)
+        });
+        took_part
+    }
+}
+
+/// Three insertions on two threads, of which two begin a flush, or would. What is left must then go with those that
+/// follow, one with each.
+fn parts(name: &str, deadlines: [u64; 4]) {
+    check(name, 3, move || {
+        let parts = Arc::new(Parts {
+            automatic: Automatic::new(1),
+            deadlines,
+            gone: Default::default(),
+            begun: AtomicU64::new(0),
+        });
+        parts.insert(1);
+        let other = thread::spawn({
+            let parts = Arc::clone(&parts);
+            move || {
+                parts.insert(2);
+                parts.insert(2);
+            }
+        });
+        parts.insert(1);
+        other.join().unwrap();
+        let begun = parts.begun.load(Relaxed);
+        assert_ne!(begun, 0, "the second should have begun one, or the fourth");
+        let mut more = 0;
+        while parts.is_left(begun) {
+            assert!(parts.insert(2), "something is left, and nobody goes on");
+            more += 1;
+        }
+        assert!(more <= 3, "one less with each");
+    });
+}
+
+/// At stake: a flush that is under way is ended while something is left, by an insertion that has a part in it.
+#[test]
+fn parts_of_a_flush_against_insert() {
+    parts("parts_of_a_flush_against_insert", [0, 0, 0, 1]);
+}
+
+/// At stake: the same by one that is through with the flush before it.
+#[test]
+fn end_of_a_flush_against_the_next() {
+    parts("end_of_a_flush_against_the_next", [0, 1, 1, 1]);
 }
 
 /// At stake: a session that was removed, inside and outside, comes back by a fetch that was under way.

@@ -43,6 +43,10 @@ const IDLE: u64 = 0;
 /// Nothing is left of what had expired, but of what was purged.
 const PURGING: u64 = u64::MAX;
 
+/// In nanoseconds: no insertion takes so long after it has read the clock, or it does no harm that it is taken for one
+/// after the clock was set back.
+const LATE: u64 = 1_000_000_000;
+
 /// When a cache flushes by itself.
 pub(crate) struct Automatic {
     /// How much one insertion looks at; nothing if there are no such flushes.
@@ -110,10 +114,12 @@ impl Automatic {
         if self.budget == 0 {
             return;
         }
-        // Relaxed, all of them: they say when to flush, not what there is.
+        // Relaxed, all but two: they say when to flush, not what there is.
         let begins =
             ends_step() && (self.state.steps.fetch_add(1, Ordering::Relaxed) + 1) % STEPS == 0;
-        let stage = self.state.stage.load(Ordering::Relaxed);
+        // Acquire: partner of the Release in `begin`. Without it who has a part in a flush could find that the
+        // looks of the one before are used up, and end this one.
+        let stage = self.state.stage.load(Ordering::Acquire);
         if begins || stage != IDLE {
             self.take_part(stage, begins, now, most, part);
         }
@@ -164,13 +170,15 @@ impl Automatic {
     /// Begins a flush unless one is under way: what is under way then, and whether this call began it.
     fn begin(&self, mut stage: u64, now: Timestamp, most: impl Fn() -> u64) -> (u64, bool) {
         let first = stage_at(now);
-        while stage == IDLE || stage > first {
-            // Before others have a part in it.
+        let set_back = |stage: u64| stage.saturating_sub(first) > LATE;
+        while matches!(stage, IDLE | PURGING) || set_back(stage) {
             self.state.looks.store(most(), Ordering::Relaxed);
+            // Release: partner of the Acquire in `inserted`; who finds the flush finds how many looks it has. (Who
+            // fails here has stored as many.)
             match self.state.stage.compare_exchange(
                 stage,
                 first,
-                Ordering::Relaxed,
+                Ordering::Release,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return (first, true),
@@ -181,7 +189,7 @@ impl Automatic {
     }
 
     /// Takes looks off those that are left. Whether there are more. (Of two who do that at once one may be
-    /// forgotten: then it is a part longer.)
+    /// forgotten; and who is late takes them off the next flush, which may end a part earlier.)
     fn spend(&self, looks: u64) -> bool {
         let left = self.state.looks.load(Ordering::Relaxed);
         let left = left.saturating_sub(looks);
