@@ -154,7 +154,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// What an [external tier](crate::ExternalTier) has is not asked about, but judged when it comes: a session whose
     /// peer was [authenticated](crate::TierSession::authenticated_for) at the time of this purge or before is refused. So
     /// is one that another host has minted by resuming such a session, as long as it inherits that time. (The
-    /// time is kept to 34 ms, in favour of the purge.)
+    /// time is kept to 34 ms, in favour of the purge.) What was inside is removed outside too when it leaves.
     ///
     /// **A purge is this host's, and lasts as long as the process.** Other hosts go on with what they have, and with
     /// what is outside, until they purge too; a process that is started anew has purged nothing. And the time at which
