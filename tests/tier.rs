@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use common::ledger::REASONS;
 use common::{Random, scale, scope, seed};
 use sessionwheel::{
     Claim, Clock, Context, ExternalTier, Fetched, ManualClock, Reason, SessionCache, SessionId,
@@ -17,15 +18,6 @@ use sessionwheel::{
 /// Sessions of one round; there is room for fewer.
 const IDS: usize = 64;
 const MAXIMUM: usize = 56;
-
-const REASONS: [Reason; 6] = [
-    Reason::Expired,
-    Reason::Evicted,
-    Reason::Removed,
-    Reason::Taken,
-    Reason::Replaced,
-    Reason::Cleared,
-];
 
 /// Something counted for each id of a round.
 type Each = [AtomicUsize; IDS];
