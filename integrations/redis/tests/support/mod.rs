@@ -29,10 +29,14 @@ pub fn number(name: &str) -> Option<u64> {
 }
 
 /// Asks until it is so; fails if that takes too long.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    eventually_within(PATIENCE, what, is_so);
+}
+
+pub fn eventually_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        assert!(begun.elapsed() < patience, "never: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
