@@ -5,8 +5,7 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use chacha20poly1305::XChaCha20Poly1305;
-use chacha20poly1305::aead::KeyInit;
+use orion::hazardous::aead::xchacha20poly1305::SecretKey;
 
 /// The keys of a tier: one that seals, and any number of others that open too.
 ///
@@ -31,7 +30,7 @@ pub struct Keyring {
 
 struct Key {
     id: u32,
-    cipher: XChaCha20Poly1305,
+    secret: SecretKey,
     /// Opens nothing after that.
     until: Option<Instant>,
 }
@@ -40,7 +39,7 @@ impl Key {
     fn new(id: u32, key: &[u8; 32]) -> Self {
         Self {
             id,
-            cipher: XChaCha20Poly1305::new(key.into()),
+            secret: SecretKey::from(*key),
             until: None,
         }
     }
@@ -166,17 +165,17 @@ impl Keys {
     }
 
     /// Calls `f` with the key that seals, and its number.
-    pub(crate) fn sealing<R>(&self, f: impl FnOnce(u32, &XChaCha20Poly1305) -> R) -> R {
+    pub(crate) fn sealing<R>(&self, f: impl FnOnce(u32, &SecretKey) -> R) -> R {
         let ring = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        f(ring.current.id, &ring.current.cipher)
+        f(ring.current.id, &ring.current.secret)
     }
 
     /// Calls `f` with the key of this number, if there is one whose grace is not over.
-    pub(crate) fn opening<R>(&self, id: u32, f: impl FnOnce(&XChaCha20Poly1305) -> R) -> Option<R> {
+    pub(crate) fn opening<R>(&self, id: u32, f: impl FnOnce(&SecretKey) -> R) -> Option<R> {
         let now = Instant::now();
         let ring = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut all = std::iter::once(&ring.current).chain(&ring.others);
-        all.find(|key| key.opens(id, now)).map(|key| f(&key.cipher))
+        all.find(|key| key.opens(id, now)).map(|key| f(&key.secret))
     }
 
     pub(crate) fn accept(&self, id: u32, key: &[u8; 32]) -> Result<(), KeyIdTaken> {

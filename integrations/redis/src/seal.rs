@@ -14,8 +14,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chacha20poly1305::XNonce;
-use chacha20poly1305::aead::{AeadInOut, Generate};
+use orion::hazardous::aead::xchacha20poly1305::{self, Nonce};
 use sessionwheel::{SessionKey, TierSession};
 use zeroize::Zeroizing;
 
@@ -91,18 +90,19 @@ pub(crate) fn seal<V>(
     if body.len() - FIXED > MAX_VALUE_LEN {
         return Err(NotSealed::Oversized);
     }
-    let nonce = XNonce::try_generate().map_err(|_| NotSealed::Cipher)?;
-    keys.sealing(|id, cipher| {
+    let mut nonce = [0; NONCE];
+    getrandom::fill(&mut nonce).map_err(|_| NotSealed::Cipher)?;
+    keys.sealing(|id, secret| {
         let mut sealed = Vec::with_capacity(HEADER + NONCE + body.len() + TAG);
         sealed.push(VERSION);
         sealed.extend_from_slice(&codec.stack());
         sealed.extend_from_slice(&id.to_be_bytes());
         let associated = whom.associated(&sealed);
-        cipher
-            .encrypt_in_place(&nonce, &associated, &mut *body)
-            .map_err(|_| NotSealed::Cipher)?;
         sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&body);
+        sealed.resize(HEADER + NONCE + body.len() + TAG, 0);
+        let room = &mut sealed[HEADER + NONCE..];
+        xchacha20poly1305::seal(secret, &Nonce::from(nonce), &body, Some(&associated), room)
+            .map_err(|_| NotSealed::Cipher)?;
         Ok(sealed)
     })
 }
@@ -135,10 +135,11 @@ pub(crate) fn open<V>(
         return Err(NotOpened::Foreign);
     }
     let id = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
-    let mut body = Zeroizing::new(body.to_vec());
-    let associated = whom.associated(header);
-    keys.opening(id, |cipher| {
-        cipher.decrypt_in_place(&XNonce::from(*nonce), &associated, &mut *body)
+    let len = body.len().checked_sub(TAG).ok_or(NotOpened::Foreign)?;
+    let (nonce, associated) = (Nonce::from(*nonce), whom.associated(header));
+    let (sealed, mut body) = (body, Zeroizing::new(vec![0; len]));
+    keys.opening(id, |secret| {
+        xchacha20poly1305::open(secret, &nonce, sealed, Some(&associated), &mut body)
     })
     .and_then(Result::ok)
     .ok_or(NotOpened::Foreign)?;

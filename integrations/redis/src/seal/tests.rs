@@ -83,6 +83,28 @@ fn case() -> impl Strategy<Value = Case> {
         )
 }
 
+/// Of libsodium (`crypto_aead_xchacha20poly1305_ietf_encrypt`), with the same key, nonce, associated data and plaintext.
+const SEALED_BY_ANOTHER: &str = "027465737400000007\
+    000102030405060708090a0b0c0d0e0f1011121314151617\
+    ad17ab84590407f525c78147e6e2ab3fbfd6381714f737627b7c97f2ffbfe7fe6c50\
+    9c063854d7cd8b794b70d4060a0ad886";
+
+#[test]
+fn what_another_implementation_has_sealed_opens() {
+    let case = Case {
+        id: b"an id".to_vec(),
+        context: b"site".to_vec(),
+        value: b"a session".to_vec(),
+        remaining: 300_000,
+        authenticated_for: 5_000,
+        flags: (true, false, true),
+    };
+    let byte = |at| u8::from_str_radix(&SEALED_BY_ANOTHER[at..at + 2], 16).unwrap();
+    let sealed: Vec<u8> = (0..SEALED_BY_ANOTHER.len()).step_by(2).map(byte).collect();
+    let opened = case.open(&keys(7, 7), &sealed);
+    assert_eq!(opened, Ok(case.session().map(|value| value.clone())));
+}
+
 proptest! {
     #[test]
     fn what_was_sealed_opens_as_it_was(case in case()) {
