@@ -40,6 +40,8 @@ const MAX_DEPTH: u8 = 6;
 /// Half a minute after it has gone without a word [`Link::is_quiet`] says so, and nobody is late because of it.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
 
+const OKAY: &[u8] = b"+OK\r\n";
+
 /// Read at a time.
 const CHUNK: usize = 4_096;
 
@@ -144,8 +146,40 @@ impl Left {
 
 pub(crate) struct Link {
     stream: Stream,
-    /// What has come and was not taken yet.
-    inbox: Vec<u8>,
+    inbox: Inbox,
+}
+
+/// What has come and was not taken yet.
+#[derive(Default)]
+struct Inbox {
+    bytes: Vec<u8>,
+    /// So many of them were. All of them: there are none.
+    taken: usize,
+}
+
+impl Inbox {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rest().is_empty()
+    }
+
+    fn take(&mut self, len: usize) {
+        self.taken += len;
+        if self.is_empty() {
+            self.bytes.clear();
+            self.taken = 0;
+        }
+    }
+
+    /// What was taken goes first, so that it grows no longer than what is waited for.
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
 }
 
 impl Link {
@@ -171,7 +205,7 @@ impl Link {
         };
         let mut link = Self {
             stream,
-            inbox: Vec::new(),
+            inbox: Inbox::default(),
         };
         let settings = to.info.redis_settings();
         if let Some(password) = settings.password() {
@@ -235,19 +269,19 @@ impl Link {
         while self.inbox.is_empty() {
             self.receive(until)?;
         }
-        if self.inbox[0] != b'*' {
+        if self.inbox.rest()[0] != b'*' {
             let (value, len) = self.part(until, MAX_PART_LEN)?;
             left.take(0, len)?;
             return Ok(value);
         }
         let end = loop {
-            match line_end(&self.inbox)? {
+            match line_end(self.inbox.rest())? {
                 Some(end) => break end,
                 None => self.receive(until)?,
             }
         };
-        let len = announced(&self.inbox[1..end])?;
-        self.inbox.drain(..end + 2);
+        let len = announced(&self.inbox.rest()[1..end])?;
+        self.inbox.take(end + 2);
         left.take(len.unwrap_or(0), end + 2)?;
         let Some(len) = len else {
             return Ok(Value::Nil);
@@ -315,9 +349,14 @@ impl Link {
     /// A reply of no more than `longest` bytes, or such a part of one, and how many bytes it took.
     fn part(&mut self, until: Instant, longest: usize) -> Result<(Value, usize), Failure> {
         loop {
-            if let Some(len) = reply_len(&self.inbox, longest)? {
-                let value = redis::parse_redis_value(&self.inbox[..len]);
-                self.inbox.drain(..len);
+            // What is answered most: a session has been written.
+            if self.inbox.rest().starts_with(OKAY) {
+                self.inbox.take(OKAY.len());
+                return Ok((Value::Okay, OKAY.len()));
+            }
+            if let Some(len) = reply_len(self.inbox.rest(), longest)? {
+                let value = redis::parse_redis_value(&self.inbox.rest()[..len]);
+                self.inbox.take(len);
                 return value
                     .map(|value| (value, len))
                     .map_err(|_| Failure::Garbage);
@@ -334,7 +373,7 @@ impl Link {
             match read {
                 Ok(0) => return Err(Failure::Closed),
                 Ok(read) => {
-                    self.inbox.extend_from_slice(&chunk[..read]);
+                    self.inbox.add(&chunk[..read]);
                     return Ok(());
                 }
                 // A read without waiting would find nothing nearly always.

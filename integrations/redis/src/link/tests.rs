@@ -60,13 +60,48 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn answers_come_in_their_order_however_they_are_cut(
+        answers in prop::collection::vec(prop::sample::select(&ANSWERS[..]), 1..40),
+        cuts in prop::collection::vec(1..30_usize, 1..40),
+    ) {
+        let all = answers.concat();
+        let (mut link, _other) = linked();
+        let (mut rest, mut come) = (all.as_bytes(), Vec::new());
+        for cut in cuts.into_iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (chunk, after) = rest.split_at(cut.min(rest.len()));
+            rest = after;
+            link.inbox.add(chunk);
+            while reply_len(link.inbox.rest(), MAX_SEALED_LEN).unwrap().is_some() {
+                come.push(link.reply(Instant::now()).unwrap());
+            }
+        }
+        prop_assert!(link.is_drained());
+        let parse = |answer: &&str| redis::parse_redis_value(answer.as_bytes()).unwrap();
+        prop_assert_eq!(come, answers.iter().map(parse).collect::<Vec<_>>());
+    }
+}
+
+const ANSWERS: [&str; 6] = [
+    "+OK\r\n",
+    "+OKAY\r\n",
+    ":7\r\n",
+    "$-1\r\n",
+    "$5\r\n+OK\r\n\r\n",
+    "-ERR what?\r\n",
+];
+
 /// A link, and the other end of it.
 fn linked() -> (Link, UnixStream) {
     let (ours, other) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let link = Link {
         stream: Stream::Unix(ours),
-        inbox: Vec::new(),
+        inbox: Inbox::default(),
     };
     (link, other)
 }
@@ -190,7 +225,7 @@ fn after_the_deadline_no_more_is_decrypted_either() {
     let stream = TlsStream::new(socket, "localhost", &Arc::new(config)).unwrap();
     let mut link = Link {
         stream: Stream::Tls(stream.into()),
-        inbox: Vec::new(),
+        inbox: Inbox::default(),
     };
     link.send(b"GET", soon()).unwrap();
     drop(server.join().unwrap());
