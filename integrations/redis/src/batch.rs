@@ -92,15 +92,15 @@ impl Batch {
     ) -> (Result<(), Failure>, Redirected) {
         let mut redirected = Vec::new();
         let mut done = link.send(&self.bytes, until);
-        // There is no point in sending it more.
-        let mut unfit = false;
+        // Why there is no point in sending it more.
+        let mut unfit = None;
         for (one, asking) in self.sent {
             let reply = match &done {
                 Ok(()) => answer(link, asking, until),
                 Err(_) => Err(Failure::Closed),
             };
             if let Ok(Value::ServerError(error)) = &reply {
-                unfit |= is_unfit(error);
+                unfit = unfit.or_else(|| is_unfit(error).then(|| told(error)));
                 if let Some(redirect) = server.redirect(error) {
                     Tallies::add(&core.tallies.redirected);
                     redirected.push((redirect, one));
@@ -121,16 +121,17 @@ impl Batch {
                 done = Err(failure);
             }
         }
-        if unfit {
-            done = done.and(Err(Failure::Closed));
+        if let Some(why) = unfit {
+            done = done.and(Err(Failure::Refused(why)));
         }
         (done, redirected)
     }
 }
 
-/// Whether who says so is no master now, and will be later, or another one is.
+/// Whether who says so is no master now, and will be later, or another one is; or has a script to run first.
 fn is_unfit(error: &ServerError) -> bool {
-    matches!(error.code(), "READONLY" | "CLUSTERDOWN" | "LOADING")
+    let codes = ["READONLY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "BUSY"];
+    codes.contains(&error.code())
 }
 
 fn answer(link: &mut Link, asking: bool, until: Instant) -> Result<Value, Failure> {

@@ -100,3 +100,44 @@ fn a_removal_that_comes_too_early_is_carried_out_later() {
     let counters = tier.health().counters;
     assert_eq!((counters.removed, counters.refused_removals), (10, 0));
 }
+
+#[test]
+fn a_removal_that_meets_a_script_is_carried_out_later() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (a, tier) = host(builder(&server.address()));
+    let (b, _) = host(builder(&server.address()));
+    (0..20).for_each(|n| establish(&a, n));
+    written(&tier);
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "lua-time-limit", "1"])
+        .query(&mut server.connection())
+        .unwrap();
+    let mut runs = server.connection();
+    let script = std::thread::spawn(move || {
+        let endless = redis::cmd("EVAL").arg(&["while true do end", "0"]).take();
+        endless.query::<()>(&mut runs)
+    });
+    let mut kills = server.connection();
+    eventually("it runs", || {
+        let refused = redis::cmd("PING").exec(&mut kills).unwrap_err();
+        refused.code() == Some("BUSY")
+    });
+    (0..10).for_each(|n| assert!(a.remove(&key(n))));
+    eventually("they are refused", || {
+        let last = tier.health().last_error;
+        last.is_some_and(|error| error.contains("BUSY"))
+    });
+    assert!((0..10).all(|n| !resumes(&a, n)));
+    let () = redis::cmd("SCRIPT").arg("KILL").query(&mut kills).unwrap();
+    assert!(script.join().unwrap().is_err());
+    written(&tier);
+    let counters = tier.health().counters;
+    assert_eq!((counters.removed, counters.refused_removals), (10, 0));
+    // Of the others none is withheld, neither here nor elsewhere.
+    establish(&b, 20);
+    assert!((10..20).all(|n| resumes(&b, n)));
+    eventually("it is shared", || resumes(&a, 20));
+    assert_eq!(tier.health().counters.withheld, 0);
+}
