@@ -18,9 +18,14 @@ impl Example {
     /// The one that `command` starts, which stands in `readme` on a line of its own, on a port that is free. Its words behind
     /// ` -- ` are left out.
     pub fn by_the_command_in(readme: &str, command: &str) -> Self {
+        Self::told(readme, command, &[])
+    }
+
+    /// The same, with these words besides.
+    pub fn told(readme: &str, command: &str, words: &[&str]) -> Self {
         assert!(readme.lines().any(|line| line == command), "{command}");
         let command = command.split_once(" -- ").map_or(command, |(it, _)| it);
-        let words = command.split(' ').skip(1);
+        let first = command.split(' ').skip(1);
         let mut cargo = Command::new(env!("CARGO"));
         // What cargo has set for this test. The build script of *ring* looks at that, so that all would be built anew.
         for (name, _) in std::env::vars() {
@@ -30,8 +35,9 @@ impl Example {
         }
         let mut child = cargo
             // Not with --release, which would take minutes here.
-            .args(words.filter(|word| *word != "--release"))
+            .args(first.filter(|word| *word != "--release"))
             .args(["--quiet", "--", "--listen", "127.0.0.1:0"])
+            .args(words)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdout(Stdio::piped())
             .spawn()
