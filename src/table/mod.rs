@@ -212,6 +212,7 @@ impl Table {
                     self.make_room(slab, seen);
                     return false;
                 };
+                step!("insert: has claimed a word");
                 let added = seen.line.change(seen.head, seen.head.with(at));
                 if added.is_err() {
                     seen.line.vacate(at);
