@@ -31,6 +31,16 @@ impl Model {
             (slot == 0).then_some(1)
         });
     }
+
+    /// As a flush that goes by what others have done.
+    fn ask(&self) {
+        for _ in 0..2 {
+            if !self.purges.are_pending() {
+                let looked = self.looked.each_ref().map(|looked| looked.load(Relaxed));
+                assert_eq!(looked, [1, 1], "said to be done");
+            }
+        }
+    }
 }
 
 /// At stake: a pass that began before a purge, or a part of one that did not see it, is taken for what the
@@ -70,6 +80,28 @@ fn purge_against_flushes() {
                 "not looked at since the last purge"
             );
         }
+    });
+}
+
+/// At stake: a flush that has nothing to take out, since two others have done so, returns and does not see it done.
+#[test]
+fn purge_done_by_others() {
+    check("purge_done_by_others", 3, || {
+        let model = Arc::new(Model::default());
+        model.purge();
+        let start = |other: fn(&Model)| {
+            let model = Arc::clone(&model);
+            thread::spawn(move || other(&model))
+        };
+        // Who asks is started last: see `README.md`.
+        let others = [start(Model::flush), start(Model::ask)];
+        model.flush();
+        for other in others {
+            other.join().unwrap();
+        }
+        model.flush();
+        model.ask();
+        assert!(!model.purges.are_pending());
     });
 }
 

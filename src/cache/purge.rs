@@ -68,12 +68,14 @@ impl Purges {
     #[inline]
     pub(crate) fn pending(&self) -> Option<u64> {
         let asked = self.asked.load(Ordering::Acquire);
-        // Relaxed: who misses that they are done makes a pass for nothing.
-        (self.done.load(Ordering::Relaxed) < asked).then_some(asked)
+        // Acquire: partner of the Release in `finish`; who skips the pass sees what it has taken out. (Who misses
+        // that they are done makes one for nothing.)
+        (self.done.load(Ordering::Acquire) < asked).then_some(asked)
     }
 
     fn finish(&self, pass: u64) {
-        self.done.fetch_max(pass, Ordering::Relaxed);
+        // Release: partner of the Acquire in `pending`.
+        self.done.fetch_max(pass, Ordering::Release);
     }
 
     /// A part of the pass that is under way, or the first of one: what `part` does from the cursor on.
