@@ -126,6 +126,19 @@ stale_read() {
         --package sessionwheel-linearizability --test linearizable
 }
 
+sentence_taken_back() {
+    planted "a flush takes its sentence back" "not linearizable" src/map/batch.rs 'step!("sweep: has sentenced");' \
+        'static TURN: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+            let turn = TURN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if deadline != Deadline::EXPIRED && turn % 2 == 0 {
+                std::thread::yield_now();
+                let _ = slot.change_deadline(Deadline::EXPIRED, deadline);
+                std::thread::yield_now();
+                continue;
+            }' \
+        --package sessionwheel-linearizability --test linearizable
+}
+
 # beside_openssl TEST WHAT REASON FILE FROM TO
 beside_openssl() {
     { has pkg-config && pkg-config --exists openssl; } || skip "there is no pkg-config or no libssl-dev"
@@ -199,7 +212,7 @@ ticket_for_ever() {
         --package sessionwheel-quinn --test replay
 }
 export -f planted lost_hint ticket_for_ever two_takers two_takers_in_turn done_too_early free_twice too_early stale_read \
-    beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads unordered_for_miri \
+    sentence_taken_back beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads unordered_for_miri \
     beside_openssl last_to_expire retimed_without_a_hint expired_is_a_miss shared_with_a_connection
 
 SUMMARY+='|^planted, '
@@ -237,6 +250,7 @@ wanted too_early "recycled under a guard" too_early "read after drop" stress
 wanted too_early_for_threads "the same, under the thread sanitizer" too_early_for_threads
 wanted unordered_for_miri "read without order, under Miri" unordered_for_miri
 wanted stale_read "read after it was taken" stale_read
+wanted sentence_taken_back "what a flush has decided is taken back" sentence_taken_back
 wanted beyond_the_bound "more than the maximum" beyond_the_bound
 wanted last_to_expire "who expires last is evicted" last_to_expire
 wanted retimed_without_a_hint "a re-timing leaves no hint" retimed_without_a_hint

@@ -208,6 +208,12 @@ mod tests {
         let taken = take(1, 2, 5, Some(7));
         assert!(linearizable(&[&inserted(1), &[taken, get(4)]]));
         assert!(!linearizable(&[&inserted(1), &[taken, get(6)]]));
+        let contains = |called| {
+            let seen = true;
+            call(2, called, called + 9).meanwhile(Step::Contains { now: 0, seen })
+        };
+        assert!(linearizable(&[&inserted(1), &[taken, contains(4)]]));
+        assert!(!linearizable(&[&inserted(1), &[taken, contains(6)]]));
     }
 
     #[test]
@@ -256,5 +262,9 @@ mod tests {
         let begins = call(1, 2, 9).at_first(Step::Begin { at: 11, thread: 1 });
         assert!(linearizable(&[&inserted(1), &[begins, get(3, None)]]));
         assert!(linearizable(&[&inserted(1), &[begins, get(3, there)]]));
+        // But not for one and then no more for another.
+        let both = |one, other| [begins, get(3, one), get(5, other)];
+        assert!(linearizable(&[&inserted(1), &both(there, None)]));
+        assert!(!linearizable(&[&inserted(1), &both(None, there)]));
     }
 }

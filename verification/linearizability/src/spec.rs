@@ -79,6 +79,8 @@ pub struct Entry {
     unsettled: Option<u64>,
     /// The threads (as bits) whose flush has to remove it.
     wanted: u32,
+    /// A flush has decided that it is expired, and somebody has missed it therefore: from then on all do.
+    gone: bool,
 }
 
 /// At most one entry, and the latest time of all flushes that have begun.
@@ -92,21 +94,32 @@ impl State {
     /// The entry if it must be found.
     fn live(&self, now: Nanos) -> Option<Entry> {
         self.entry
-            .filter(|entry| now.max(self.flushed) <= entry.deadline)
+            .filter(|entry| !entry.gone && now.max(self.flushed) <= entry.deadline)
     }
 
     /// The entry if it may be found. A flush at a later time, by a thread that has read the clock
     /// later, may have come by.
     fn perhaps(&self, now: Nanos) -> Option<Entry> {
-        self.entry.filter(|entry| now <= entry.deadline)
+        self.entry
+            .filter(|entry| !entry.gone && now <= entry.deadline)
     }
 
-    /// Whether somebody who saw this saw right.
-    fn is_right(&self, now: Nanos, seen: Option<Value>) -> bool {
+    /// What follows for who saw this, if he saw right.
+    fn seen(self, now: Nanos, seen: Option<Value>) -> Option<Self> {
         match seen {
-            Some(value) => self.perhaps(now).is_some_and(|entry| entry.value == value),
-            None => self.live(now).is_none(),
+            Some(value) => (self.perhaps(now)?.value == value).then_some(self),
+            None => self.missed(now),
         }
+    }
+
+    /// The same for who found nothing. If he was not late himself, a flush has decided.
+    fn missed(self, now: Nanos) -> Option<Self> {
+        let decided = |entry: Entry| Entry {
+            gone: entry.gone || now <= entry.deadline,
+            ..entry
+        };
+        let missed = self.with(self.entry.map(decided));
+        self.live(now).is_none().then_some(missed)
     }
 
     fn with(self, entry: Option<Entry>) -> Self {
@@ -128,7 +141,7 @@ impl State {
             } => {
                 let right = match left {
                     None => value.is_none(),
-                    Some((left, Reason::Replaced)) => self.is_right(now, Some(left)),
+                    Some((left, Reason::Replaced)) => self.seen(now, Some(left)).is_some(),
                     Some((left, Reason::Expired)) => may_leave(left, now),
                     Some(_) => false,
                 };
@@ -137,6 +150,7 @@ impl State {
                     deadline,
                     unsettled: Some(call),
                     wanted: 0,
+                    gone: false,
                 };
                 (right && now <= deadline).then_some(self.with(Some(entry)))
             }
@@ -147,29 +161,29 @@ impl State {
             Step::Get { now, seen } => {
                 let deadline = self.entry.map(|entry| entry.deadline);
                 let same = seen.is_none_or(|(_, seen)| deadline == Some(seen));
-                let right = self.is_right(now, seen.map(|(value, _)| value));
-                (same && right).then_some(self)
+                self.seen(now, seen.map(|(value, _)| value))
+                    .filter(|_| same)
             }
-            Step::Contains { now, seen } => {
-                let seen = self.entry.filter(|_| seen).map(|entry| entry.value);
-                (self.is_right(now, seen)).then_some(self)
-            }
+            Step::Contains { now, seen: true } => self.perhaps(now).map(|_| self),
+            Step::Contains { now, seen: false } => self.missed(now),
             Step::Take { now, taken, left } => match (taken, left) {
                 (Some(taken), Some((left, Reason::Taken))) => {
-                    (taken == left && self.is_right(now, Some(left))).then_some(self.with(None))
+                    let right = taken == left && self.seen(now, Some(left)).is_some();
+                    right.then_some(self.with(None))
                 }
                 (None, Some((left, Reason::Expired))) => {
                     may_leave(left, now).then_some(self.with(None))
                 }
-                (None, None) => self.is_right(now, None).then_some(self),
+                (None, None) => self.missed(now),
                 _ => None,
             },
             Step::Remove { removed, left } => match (removed, left) {
                 (true, Some((left, Reason::Removed))) => {
-                    (value == Some(left)).then_some(self.with(None))
+                    let there = self.entry.is_some_and(|entry| !entry.gone);
+                    (there && value == Some(left)).then_some(self.with(None))
                 }
                 // What a flush is about to remove is gone already.
-                (false, None) => self.live(0).is_none().then_some(self),
+                (false, None) => self.missed(0),
                 _ => None,
             },
             Step::Retime {
@@ -191,7 +205,13 @@ impl State {
                 now,
                 retimed: false,
                 ..
-            } => (now > deadline || self.live(now).is_none()).then_some(self),
+            } => {
+                if now > deadline {
+                    Some(self)
+                } else {
+                    self.missed(now)
+                }
+            }
             Step::Begin { at, thread } => {
                 let wanted = |entry: Entry| {
                     let wanted = entry.unsettled.is_none() && entry.deadline < at;
