@@ -152,6 +152,12 @@ mutants() {
         mutant M9 "no fence where a later round moves a tick out" \
             hint/hint_in_a_tick_that_a_later_round_moves_out
     fi
+    if wanted M9b; then
+        swap $wheel $'let taken = cell.compare_exchange(\n            object,' \
+            $'let object = cell.swap(ptr::null_mut(), Ordering::Release);\n        let taken = if object.is_null() { return } else { Ok::<(), ()>(()) };\n        let _ = |object| cell.compare_exchange(\n            object,'
+        mutant M9b "an opener takes out what a later round has put there" \
+            hint/hint_beside_an_opener_of_the_round_before
+    fi
     if wanted M11; then
         swap $wheel 'self.done.fetch_max(cursor, Ordering::Release);' ''
         swap $wheel $'        for level in 0..self.levels() {\n            for number in self.numbers(level, done, cursor) {' \
@@ -168,6 +174,16 @@ mutants() {
         swap $stamped 'let mut seen = Stamped(word.load(Ordering::Relaxed));' \
             'let mut seen = Stamped(word.load(Ordering::Relaxed)); if seen.bits() & bits == bits { return; }'
         mutant M4 "a due bit that is set is not set again" sweep/insert_against_sweep
+    fi
+    if wanted M4b; then
+        swap $stamped $'let mut finished = 0;\n        let mut stopped = false;' \
+            $'lower(word, seen, seen.bits() & wanted);\n        let mut finished = 0;\n        let mut stopped = false;'
+        swap $stamped 'let cleared = finished == 0 || lower(word, seen, finished);' \
+            'let stays = seen.bits() & wanted & !finished;
+        if stays != 0 { raise(word, stays); }
+        let cleared = true;'
+        mutant M4b "due bits cleared before the look, and set again after it" \
+            hint/two_openers_of_the_few
     fi
     if wanted M5; then
         swap src/slab/mod.rs 'Life::from_raw(self.life.load(Ordering::Acquire)) == Life::LINKED' 'true'
@@ -208,6 +224,12 @@ mutants() {
     if wanted M7; then
         swap $batch 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
         mutant M7 "marked without winning the deadline word" take/retime_against_flush
+    fi
+    if wanted M7c; then
+        swap $read 'if slot.change_deadline(old, new).is_ok() {' \
+            'while slot.change_deadline(slot.deadline(), new).is_err() {}
+            if true {'
+        mutant M7c "a re-timing writes over what has been decided since" take/retime_against_flush
     fi
     if wanted M7b; then
         swap $batch 'if deadline == Deadline::CLOSED {' 'if false {'

@@ -244,6 +244,29 @@ fn hint_in_a_tick_that_a_later_round_moves_out() {
     });
 }
 
+/// At stake: the same position, as the hint sees it that is for tick 5. An opener that comes late to take tick 1
+/// out of it must not take out what has been put there since.
+#[test]
+fn hint_beside_an_opener_of_the_round_before() {
+    let set_up = |model: &Model| {
+        model.hint(OTHER, 1);
+        model.hint(OTHER, 5);
+        model.wheel.open_and_stop(after(4), 0, &pin());
+    };
+    found_in_company(
+        "hint_beside_an_opener_of_the_round_before",
+        3,
+        5,
+        &[],
+        set_up,
+        insert,
+        |model| {
+            assert!(!model.flush(4), "not due yet");
+            false
+        },
+    );
+}
+
 /// At stake: two openers on one tick, of which each may find half of the work done, beside the
 /// hint. What the one leaves undone the other must not take for done.
 #[test]
