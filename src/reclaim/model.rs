@@ -1,8 +1,9 @@
 //! A collector for loom models and shuttle: what was deferred runs when a thread that asked for it (`flush`)
 //! unpins and finds nobody else pinned.
 //!
-//! Weaker than a real epoch in what it orders (a pin synchronises with nothing but through its
-//! fence, as crossbeam's does), so that it hides no missing ordering, and far smaller in states.
+//! A pin synchronises with nothing but through its fence, as crossbeam's does. What is deferred lies behind a lock,
+//! so threads that retire or collect are in order with those who did so before, more than a real epoch promises: an
+//! ordering that is missed only behind a retirement may be hidden here. Far smaller in states.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
