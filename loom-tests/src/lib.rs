@@ -18,7 +18,7 @@ const LEAST: u64 = 100;
 /// collector.
 const EPOCH_BOUND: usize = 2;
 
-/// The preemption bound of a model that takes a minute or more: the larger one if the environment
+/// The preemption bound of a model that the short form has no time for: the larger one if the environment
 /// variable `SESSIONWHEEL_LOOM` is `full`.
 pub fn long(short: usize, full: usize) -> usize {
     if std::env::var("SESSIONWHEEL_LOOM").is_ok_and(|value| value == "full") {

@@ -304,7 +304,7 @@ fn two_openers(name: &str, bound: usize, set_up: impl Fn(&Model) + Send + Sync +
 
 #[test]
 fn two_openers_of_the_few() {
-    two_openers("two_openers_of_the_few", 1, Model::insert);
+    two_openers("two_openers_of_the_few", long(1, 2), Model::insert);
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn two_openers_of_a_list() {
 
 #[test]
 fn two_openers_of_a_page() {
-    two_openers("two_openers_of_a_page", 1, |model| {
+    two_openers("two_openers_of_a_page", long(2, 3), |model| {
         for slot in CROWD {
             model.hint(slot, 1);
         }
@@ -334,7 +334,7 @@ fn two_openers_of_a_page() {
 /// them yet, so nothing else that an opener comes to tells it what the other has done.
 #[test]
 fn two_openers_of_a_chunk() {
-    two_openers("two_openers_of_a_chunk", 1, |model| {
+    two_openers("two_openers_of_a_chunk", long(1, 2), |model| {
         model.hint(COMPANY[0], 2); // the list has room for some
         for _ in COMPANY {
             model.hint(NOT_YET, 1);

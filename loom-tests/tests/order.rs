@@ -6,7 +6,7 @@
 #![cfg(loom)]
 
 use sessionwheel::{Timestamp, pin};
-use sessionwheel_loom_tests::{Watched, beside, check, tick};
+use sessionwheel_loom_tests::{Watched, beside, check, long, tick};
 
 const NEVER: Timestamp = Timestamp::NEVER;
 
@@ -52,7 +52,7 @@ fn in_this_order(
 fn two_takes_against_two_gets() {
     in_this_order(
         "two_takes_against_two_gets",
-        2,
+        long(2, 3),
         |map| assert_eq!(map.take(SECOND, tick(0)), Some(22)),
         |map| map.get(SECOND, tick(0)).is_none(),
     );

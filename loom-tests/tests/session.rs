@@ -11,7 +11,7 @@ use sessionwheel::{
     Claim, Clock, Context, ExternalTier, Fetched, ManualClock, Reason, SessionCache,
     SessionCacheBuilder, SessionId, SessionKey, SessionOptions, TierSession, Timestamp,
 };
-use sessionwheel_loom_tests::{TICK_BITS, after, check, tick};
+use sessionwheel_loom_tests::{TICK_BITS, after, check, long, tick};
 
 type Cache = SessionCache<u64>;
 
@@ -261,7 +261,7 @@ fn renewal_against_flush() {
 /// At stake: a session that comes in place of the one that is renewed gets the other's cap.
 #[test]
 fn renewal_against_replacement() {
-    check("renewal_against_replacement", 2, || {
+    check("renewal_against_replacement", long(2, 3), || {
         let (builder, _hand) = builder(4);
         let cache = builder.lineage(Some(ticks(8))).timeout(ticks(1));
         let cache = cache.build().unwrap();

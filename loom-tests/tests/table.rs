@@ -255,7 +255,7 @@ fn spill_against_take_and_insert() {
 /// the list meanwhile that led there.
 #[test]
 fn spill_against_take_and_lookup() {
-    check("spill_against_take_and_lookup", 2, || {
+    check("spill_against_take_and_lookup", 3, || {
         let map = with(&[0, 8, 16]);
         let other = beside(&map, |map| add(map, 24));
         assert_eq!(take(&map, 16), Some(26));

@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use sessionwheel::internals::Tournament;
 use sessionwheel::{Reason, Timestamp};
-use sessionwheel_loom_tests::{Watched, beside, check, tick};
+use sessionwheel_loom_tests::{Watched, beside, check, long, tick};
 
 /// Two slots of one match, high enough that a replay goes through two rounds.
 const SLOT: u32 = 4;
@@ -182,7 +182,7 @@ fn first_when_it_has_begun(
     name: &'static str,
     change: impl Fn(&Watched) + Send + Sync + Copy + 'static,
 ) {
-    check(name, 2, move || {
+    check(name, long(2, 3), move || {
         let map = Watched::default();
         map.put(0, 10, tick(2), tick(0));
         map.put(1, 11, tick(1), tick(0));
@@ -215,7 +215,7 @@ fn retime_against_the_beginning() {
 /// had for long, so that nothing lies between. It must find somebody, whoever has raised the matches.
 #[test]
 fn roll_call_against_a_search() {
-    check("roll_call_against_a_search", 1, || {
+    check("roll_call_against_a_search", long(1, 2), || {
         let model = Arc::new(Model::default());
         model.slot.store(5, Ordering::Relaxed);
         model.tournament.begin();
