@@ -104,7 +104,7 @@ wanted() {
 }
 
 mutants() {
-    local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs flush=src/map/flush.rs
+    local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs due=src/wheel/due.rs flush=src/map/flush.rs
     local batch=src/map/batch.rs read=src/map/read.rs
     local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
     local table=src/table/mod.rs line=src/table/line.rs tick=src/wheel/tick.rs
@@ -184,6 +184,20 @@ mutants() {
         let cleared = true;'
         mutant M4b "due bits cleared before the look, and set again after it" \
             hint/two_openers_of_the_few
+    fi
+    if wanted M4c; then
+        swap $due 'lower(word, seen, empty)' 'lower(word, Stamped::load(word), empty)'
+        mutant M4c "a bit above cleared by a look from after those below" hint/hints_in_two_words_against_sweep
+    fi
+    if wanted M4d; then
+        swap $due 'raise(self.middle.get_or_alloc(middle), words);' 'let _ = words;'
+        swap $due $'let mut words = 0;\n                for in_word' \
+            $'raise(
+                    self.middle.get_or_alloc(below_middle[0] >> (2 * WIDTH_BITS)),
+                    below_middle.iter().fold(0, |words, slot| words | bit(slot >> WIDTH_BITS)),
+                );
+                let mut words = 0;\n                for in_word'
+        mutant M4d "a bit above set before the one below" hint/hint_against_open
     fi
     if wanted M5; then
         swap src/slab/mod.rs 'Life::from_raw(self.life.load(Ordering::Acquire)) == Life::LINKED' 'true'

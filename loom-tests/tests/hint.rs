@@ -17,6 +17,9 @@ use sessionwheel_loom_tests::{TICK_BITS, after, check, long, tick};
 const SLOT: u32 = 1;
 const OTHER: u32 = 2;
 
+/// One in another word of the due set, below the same bit of a root.
+const FAR: u32 = 33;
+
 /// As many as are among the few of a tick: whoever comes after them is on its list.
 const COMPANY: [u32; 2] = [8, 3];
 
@@ -187,6 +190,31 @@ fn hint_on_a_due_bit_against_sweep() {
         set_up,
         insert,
         open,
+    );
+}
+
+/// At stake: a bit above is cleared over a word that was raised meanwhile. The sweep is done with the slot's word and
+/// goes on to the next below that bit, when the slot comes and then another in that next word.
+#[test]
+fn hints_in_two_words_against_sweep() {
+    let set_up = |model: &Model| {
+        model.hint(SLOT, 0);
+        model.hint(FAR, 0);
+    };
+    let insert = |model: &Model| {
+        model.insert();
+        model.hint(FAR, 0);
+        false
+    };
+    let sweep = |model: &Model| model.flush(0);
+    found_in_company(
+        "hints_in_two_words_against_sweep",
+        3,
+        0,
+        &[],
+        set_up,
+        insert,
+        sweep,
     );
 }
 

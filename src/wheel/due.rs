@@ -27,7 +27,8 @@ mod levels {
 #[cfg(loom)]
 mod levels {
     use super::{AtomicU64, Segments};
-    pub(super) type Words = Segments<AtomicU64, 0, 1>;
+    // Three, so that a model may have one beside another below one word of the middle.
+    pub(super) type Words = Segments<AtomicU64, 0, 2>;
     pub(super) type Middle = Segments<AtomicU64, 0, 1>;
     pub(super) type Roots = Segments<AtomicU64, 0, 1>;
 }
