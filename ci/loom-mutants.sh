@@ -360,6 +360,16 @@ mutants() {
             table/insert_into_a_used_word_against_lookup
     fi
 
+    # Comparisons that panic.
+    if wanted K1; then
+        swap src/slab/mod.rs $'held.slab.retire(held.number, &guard);\n' $'let _ = &guard;\n'
+        mutant K1 "whose comparison panics keeps the slot" panics/panic_against_insert
+    fi
+    if wanted K1b; then
+        swap src/slab/mod.rs $'held.slab.retire(held.number, &guard);\n            mem::forget(held);' 'let _ = (guard, held);'
+        mutant K1b "the slot is free while its entry is in it" panics/panic_against_insert_and_lookup
+    fi
+
     # What was decided before.
     if wanted M21; then
         swap $read 'let valid = now.is_none_or(|now| !deadline.has_passed(now));' \
