@@ -139,6 +139,15 @@ sentence_taken_back() {
         --package sessionwheel-linearizability --test linearizable
 }
 
+# With time for the other to come in between.
+evicted_by_two() {
+    planted "who is second to remove a victim counts it too" "not linearizable" src/map/evict.rs \
+        'if !Table::mark(slot) {' \
+        'std::thread::yield_now();
+            if !Table::mark(slot) && false {' \
+        --package sessionwheel-linearizability --test linearizable
+}
+
 # beside_openssl TEST WHAT REASON FILE FROM TO
 beside_openssl() {
     { has pkg-config && pkg-config --exists openssl; } || skip "there is no pkg-config or no libssl-dev"
@@ -212,7 +221,7 @@ ticket_for_ever() {
         --package sessionwheel-quinn --test replay
 }
 export -f planted lost_hint ticket_for_ever two_takers two_takers_in_turn done_too_early free_twice too_early stale_read \
-    sentence_taken_back beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads unordered_for_miri \
+    sentence_taken_back evicted_by_two beyond_the_bound cursor_back cleared_too_early lost_in_a_split told_twice too_early_for_threads unordered_for_miri \
     beside_openssl last_to_expire retimed_without_a_hint expired_is_a_miss shared_with_a_connection
 
 SUMMARY+='|^planted, '
@@ -251,6 +260,7 @@ wanted too_early_for_threads "the same, under the thread sanitizer" too_early_fo
 wanted unordered_for_miri "read without order, under Miri" unordered_for_miri
 wanted stale_read "read after it was taken" stale_read
 wanted sentence_taken_back "what a flush has decided is taken back" sentence_taken_back
+wanted evicted_by_two "a victim leaves twice" evicted_by_two
 wanted beyond_the_bound "more than the maximum" beyond_the_bound
 wanted last_to_expire "who expires last is evicted" last_to_expire
 wanted retimed_without_a_hint "a re-timing leaves no hint" retimed_without_a_hint

@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex};
 use std::thread;
 
 use fastrand::Rng;
-use sessionwheel::{ExpiringMap, Reason, Timestamp};
+use sessionwheel::{ExpiringMap, InsertError, Reason, Timestamp};
 
 use crate::history::{Call, Instants, Record, calls, is_linearizable, overlapping, shortest};
 use crate::spec::{Nanos, Step, Value};
@@ -25,6 +25,8 @@ const LIFETIMES: Nanos = 24;
 const TICK_BITS: u32 = 5;
 /// So many entries are there beside those that are played with, so that ticks have lists.
 const BYSTANDERS: usize = 4_000;
+/// Later than any instant.
+const IDLE: u64 = u64::MAX;
 /// One in so many times a thread lets others go first, in the middle of an operation.
 const POLITE: u8 = 12;
 
@@ -74,6 +76,8 @@ pub struct Seen {
     pub left: usize,
     /// Of these, by inserts and takes that found them expired.
     pub found_expired: usize,
+    /// And by inserts that found no room.
+    pub evicted: usize,
 }
 
 impl Seen {
@@ -91,6 +95,10 @@ impl Seen {
             match record.step {
                 Step::Flush { .. } => {
                     self.flushed += 1;
+                    self.left += 1;
+                }
+                Step::Evict { .. } => {
+                    self.evicted += 1;
                     self.left += 1;
                 }
                 Step::Insert {
@@ -161,6 +169,8 @@ struct Player<'a> {
     me: usize,
     map: &'a Map,
     instants: &'a Instants,
+    /// When the calls began that are under way, by thread; `IDLE` for one that calls nothing.
+    begun: &'a [AtomicU64; THREADS],
     clock: &'a AtomicU64,
     rng: Rng,
     next_value: Value,
@@ -171,7 +181,7 @@ impl Player<'_> {
     fn play(&mut self, histories: &mut [Vec<Record>; KEYS]) {
         let key = self.rng.usize(..KEYS);
         match self.rng.u32(..16) {
-            0..4 => self.insert(key, &mut histories[key]),
+            0..4 => self.insert(key, histories),
             4..7 => histories[key].push(self.get(key)),
             7 => {
                 let (call, (now, seen)) = self.call(|now| self.map.contains(&Key(key), at(now)));
@@ -180,7 +190,7 @@ impl Player<'_> {
             8..10 => {
                 let take = |now| self.map.take_cloned(&Key(key), at(now));
                 let (call, (now, taken)) = self.call(take);
-                let left = left(key);
+                let left = by_this_call(call, left(key), &mut histories[key]);
                 histories[key].push(call.meanwhile(Step::Take { now, taken, left }));
             }
             10 => {
@@ -199,21 +209,27 @@ impl Player<'_> {
     /// Calls, with what the clock says then; when that was, what it said, what came back.
     fn call<R>(&self, operation: impl FnOnce(Nanos) -> R) -> (Call, (Nanos, R)) {
         let called = self.instants.next();
+        // Who is not seen here does nothing before this call has begun.
+        self.begun[self.me].store(called, SeqCst);
+        let begun = self.begun.iter().map(|begun| begun.load(SeqCst));
+        let since = begun.min().expect("this one").min(called);
         let now = self.clock.load(SeqCst);
         let result = operation(now);
         let returned = self.instants.next();
+        self.begun[self.me].store(IDLE, SeqCst);
         let thread = self.me;
         (
             Call {
                 thread,
                 called,
                 returned,
+                since,
             },
             (now, result),
         )
     }
 
-    fn insert(&mut self, key: usize, history: &mut Vec<Record>) {
+    fn insert(&mut self, key: usize, histories: &mut [Vec<Record>; KEYS]) {
         self.next_value += THREADS as u64;
         let value = self.next_value;
         let lifetime = self.rng.u64(..LIFETIMES);
@@ -224,8 +240,9 @@ impl Player<'_> {
         let (call, (now, inserted)) = self.call(insert);
         match inserted {
             Ok(inserted) => {
-                let left = left(key);
-                assert_eq!(inserted.replaced, left.is_some());
+                let replaced = inserted.replaced.then(|| replaced(key));
+                assert_eq!(inserted.evicted, made_room(call, now, histories));
+                let left = by_this_call(call, replaced, &mut histories[key]);
                 let step = Step::Insert {
                     call: call.called,
                     value,
@@ -233,7 +250,12 @@ impl Player<'_> {
                     now,
                     left,
                 };
-                settled(history, call, step);
+                settled(&mut histories[key], call, step);
+            }
+            // The others were faster each time. Nobody was there under this key.
+            Err(InsertError::Full(..)) => {
+                made_room(call, now, histories);
+                histories[key].push(call.meanwhile(Step::Get { now, seen: None }));
             }
             Err(error) => panic!("{error}"),
         }
@@ -302,6 +324,40 @@ fn settled(history: &mut Vec<Record>, call: Call, step: Step) {
     history.push(call.at_last(Step::Settle { call: call.called }));
 }
 
+/// Whom an insert has replaced: he leaves last by it.
+fn replaced(key: usize) -> (Value, Reason) {
+    let last = LEFT.with_borrow_mut(Vec::pop);
+    let (of, value, reason) = last.expect("the listener is told");
+    assert_eq!(of, key, "{value} left: {reason:?}");
+    (value, reason)
+}
+
+/// Who has left by a call, unless he was evicted: that may be another's doing.
+fn by_this_call(
+    call: Call,
+    left: Option<(Value, Reason)>,
+    history: &mut Vec<Record>,
+) -> Option<(Value, Reason)> {
+    if let Some((left, Reason::Evicted)) = left {
+        history.push(call.by_some_call(Step::Evict { left }));
+        return None;
+    }
+    left
+}
+
+/// Those whom an insert has removed to make room, each into the history of his key; how many.
+fn made_room(call: Call, at: Nanos, histories: &mut [Vec<Record>; KEYS]) -> usize {
+    let all_left = LEFT.take();
+    for &(of, left, reason) in &all_left {
+        histories[of].push(match reason {
+            Reason::Evicted => call.by_some_call(Step::Evict { left }),
+            Reason::Expired => call.meanwhile(Step::Flush { at, left }),
+            _ => panic!("{left} left: {reason:?}"),
+        });
+    }
+    all_left.len()
+}
+
 /// Who has left by an operation on one key.
 fn left(key: usize) -> Option<(Value, Reason)> {
     let left = LEFT.take();
@@ -312,29 +368,33 @@ fn left(key: usize) -> Option<(Value, Reason)> {
     })
 }
 
-/// Plays rounds until the histories hold so many operations, each round on an empty map.
+/// Plays rounds until the histories hold so many operations, each round on an empty map; with `maximum` on one that
+/// holds no more, and no bystanders.
 ///
 /// # Errors
 ///
 /// The first history that no map without threads could have shown, as far as is needed to see that.
-pub fn play(operations: usize, seed: u64) -> Result<Seen, Vec<Record>> {
+pub fn play(operations: usize, seed: u64, maximum: Option<usize>) -> Result<Seen, Vec<Record>> {
     let listener = |key: &Key, value: &Value, reason| {
         now_and_then_go_last();
         LEFT.with_borrow_mut(|left| left.push((key.0, *value, reason)));
     };
     // Without helpers: who flushes hears who leaves.
     let map = Map::builder()
-        .shards(2)
+        .shards(if maximum.is_some() { 1 } else { 2 })
+        .maximum(maximum)
         .helpers(0, |_| ())
         .tick_bits(TICK_BITS)
         .listener(listener)
         .build()
         .expect("a map");
-    for bystander in KEYS..KEYS + BYSTANDERS {
+    let bystanders = if maximum.is_some() { 0 } else { BYSTANDERS };
+    for bystander in KEYS..KEYS + bystanders {
         let inserted = map.insert(Key(bystander), 0, Timestamp::NEVER, Timestamp::ZERO);
         assert!(inserted.is_ok());
     }
     let (instants, clock) = (Instants::default(), AtomicU64::new(1));
+    let begun = [const { AtomicU64::new(IDLE) }; THREADS];
     let gate = Gate::default();
     let rounds = operations.div_ceil(THREADS * CALLS);
     let histories = Mutex::new([const { Vec::new() }; KEYS]);
@@ -344,6 +404,7 @@ pub fn play(operations: usize, seed: u64) -> Result<Seen, Vec<Record>> {
             me,
             map: &map,
             instants: &instants,
+            begun: &begun,
             clock: &clock,
             rng: Rng::with_seed(seed + me as u64),
             next_value: me as u64,

@@ -30,6 +30,8 @@ pub struct Call {
     pub called: u64,
     /// When it returned.
     pub returned: u64,
+    /// When the first of those calls began that were under way then, or this one.
+    pub since: u64,
 }
 
 /// A step of a call.
@@ -57,6 +59,11 @@ impl Call {
     /// One that was made when it ended.
     pub fn at_last(self, step: Step) -> Record {
         self.during((self.returned + 1, self.returned + 2), step)
+    }
+
+    /// One that another call may have made, of which this one has seen the outcome.
+    pub fn by_some_call(self, step: Step) -> Record {
+        self.during((self.since + 2, self.returned), step)
     }
 
     fn during(self, span: (u64, u64), step: Step) -> Record {
@@ -96,15 +103,15 @@ pub fn overlapping(calls: &[Call]) -> usize {
 /// Whether a map without threads could have shown this, under one key that was empty at first.
 pub fn is_linearizable(history: &[Record]) -> bool {
     let mut actions = Vec::with_capacity(2 * history.len());
-    for Record { call, step, span } in history {
-        actions.push((span.0, call.thread, Action::Call(*step)));
-        actions.push((span.1, call.thread, Action::Response(*step)));
+    // Each step is a process: those of one thread may overlap.
+    for (process, Record { step, span, .. }) in history.iter().enumerate() {
+        actions.push((span.0, process, Action::Call(*step)));
+        actions.push((span.1, process, Action::Response(*step)));
     }
-    // Stable: of two steps of one call the first one's call and return come first.
     actions.sort_by_key(|&(at, ..)| at);
     let actions: Vec<_> = actions
         .into_iter()
-        .map(|(_, thread, action)| (thread, action))
+        .map(|(_, process, action)| (process, action))
         .collect();
     actions.is_empty() || WGLChecker::<OneKey>::is_linearizable(History::from_actions(actions))
 }
@@ -154,6 +161,7 @@ mod tests {
             thread,
             called: called * APART,
             returned: returned * APART,
+            since: called * APART,
         }
     }
 
@@ -238,6 +246,28 @@ mod tests {
         };
         let retime = call(2, 3, 4).meanwhile(retime);
         assert!(linearizable(&[&inserted(1), &[retime], &flush(11)]));
+    }
+
+    #[test]
+    fn nobody_is_evicted_twice_or_after_he_was_taken() {
+        let evicted =
+            |thread, called| call(thread, called, called + 3).meanwhile(Step::Evict { left: 7 });
+        let taken = take(1, 2, 5, Some(7));
+        assert!(linearizable(&[&inserted(1), &[evicted(2, 3)]]));
+        assert!(!linearizable(&[
+            &inserted(1),
+            &[evicted(2, 3), evicted(3, 3)]
+        ]));
+        assert!(!linearizable(&[&inserted(1), &[taken, evicted(2, 3)]]));
+        // Whoever carries it out, all miss it who come after the one that began it.
+        let missed = take(1, 2, 3, None);
+        assert!(!linearizable(&[&inserted(1), &[missed, evicted(2, 4)]]));
+        let call = Call {
+            since: APART,
+            ..call(2, 4, 7)
+        };
+        let evicted = call.by_some_call(Step::Evict { left: 7 });
+        assert!(linearizable(&[&inserted(1), &[missed, evicted]]));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub type Nanos = u64;
 /// deadline *settles* when it returns: from then on flushes have to know. And a flush *begins* when it
 /// is called, removes one by one, not all at once, and *ends* when it returns: by then all that was
 /// settled and expired when it began must be gone. (One that says that something remains has no end.)
+///
+/// An eviction is a step by itself, for another insert may have decided it than the call that was told of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)] // the fields say it
 pub enum Step {
@@ -52,6 +54,10 @@ pub enum Step {
         deadline: Nanos,
         now: Nanos,
         retimed: bool,
+    },
+    /// An insert, of whichever key, has found no room, and one entry had to go.
+    Evict {
+        left: Value,
     },
     /// A flush was called by this thread.
     Begin {
@@ -226,6 +232,10 @@ impl State {
             Step::Flush { at, left } => {
                 // Perhaps one that a later flush has found expired.
                 may_leave(left, at).then_some(self.with(None))
+            }
+            Step::Evict { left } => {
+                let there = self.entry.is_some_and(|entry| !entry.gone);
+                (there && value == Some(left)).then_some(self.with(None))
             }
             Step::End { thread, .. } => {
                 let left = self
