@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 use sessionwheel::internals::Slab;
 use sessionwheel::pin;
-use sessionwheel_loom_tests::check;
+use sessionwheel_loom_tests::{check, long};
 
 /// A value that is counted when it is dropped, not by loom: it belongs to what is asserted.
 struct Counted(Arc<AtomicUsize>);
@@ -94,7 +94,7 @@ fn enter_against_enter_and_ripening() {
 /// is another. Who had read that before must read again.
 #[test]
 fn enter_against_coming_back() {
-    check("enter_against_coming_back", 2, || {
+    check("enter_against_coming_back", long(2, 3), || {
         let model = Model::new(2);
         model.leave(&[1, 2]);
         let back = |model: &Model| {

@@ -275,7 +275,7 @@ fn insert_against_insert_at_the_maximum() {
 /// and then the other one goes.
 #[test]
 fn evict_against_retime() {
-    check("evict_against_retime", 2, || {
+    check("evict_against_retime", long(2, 3), || {
         let map = Watched::default();
         map.set_maximum(Some(2));
         map.put(0, 10, tick(1), tick(0));
