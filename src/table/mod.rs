@@ -310,25 +310,4 @@ fn search_in<'t, K, V>(
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::geometry::LINE_LOAD;
-    use crate::inside::Name;
-    use crate::reclaim;
-
-    #[test]
-    fn fresh_slots_split_lines_that_no_insert_comes_to() {
-        let table = Table::new();
-        let slab = Slab::<u64, u64>::new(u32::MAX, Name::new());
-        let _pinned = reclaim::pin();
-        // There ought to be twice as many lines from the slot behind the first part on.
-        let (lines, part) = (128, 64 * LINE_LOAD);
-        for slots in 1..=part + lines {
-            table.grow_for(&slab, slots);
-        }
-        assert_eq!(1 << table.lines.bits(), lines);
-        for hash in 0..lines {
-            assert!(table.lines.plain(hash).is_some(), "line {hash}");
-        }
-    }
-}
+mod tests;
