@@ -410,3 +410,6 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
         len.into()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
