@@ -115,3 +115,6 @@ impl std::fmt::Debug for Guard {
         f.debug_struct("Guard").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
