@@ -1,7 +1,8 @@
 //! Random operation sequences against a plain model: a `HashMap` of deadlines.
 //!
 //! `SESSIONWHEEL_SEQUENCES` says how many sequences are run (1,000 by default). The test prints
-//! how many it ran, of how many operations, and how often the rare things happened.
+//! how many it ran, of how many operations, and how often the rare things happened. `SESSIONWHEEL_SHRINKS` says
+//! how often it tries to make a sequence shorter that failed (20,000).
 
 mod common;
 
@@ -74,7 +75,7 @@ fn operation_sequences_agree_with_the_model() {
     let mut runner = TestRunner::new(Config {
         cases: sequences,
         failure_persistence: None,
-        max_shrink_iters: 20_000,
+        max_shrink_iters: number("SESSIONWHEEL_SHRINKS", 20_000) as u32,
         ..Config::default()
     });
     let strategy = (setup(), prop::collection::vec(op(), 1..120));
