@@ -118,6 +118,19 @@ fn a_search_that_grows_splits_as_far_as_it_should_and_no_further() {
 }
 
 #[test]
+fn fresh_slots_leave_lines_alone_that_are_deep_enough() {
+    let numbers = Numbers::new();
+    numbers.table.lines.grow_for(4 * LINE_LOAD);
+    for line in 0..4 {
+        numbers.search(line, 7, true);
+    }
+    for _ in 0..4 {
+        numbers.table.grow_for(&numbers.slab, 4 * LINE_LOAD);
+    }
+    assert_eq!([0, 1, 2, 3].map(|line| numbers.depth(line)), [2; 4]);
+}
+
+#[test]
 fn a_line_takes_as_many_as_it_has_words_wherever_they_are_at_home() {
     for home in (0..=255).step_by(if cfg!(miri) { 51 } else { 1 }) {
         let numbers = Numbers::new();
