@@ -12,12 +12,10 @@ use std::thread;
 
 use redises::server::Server as Redis;
 use redises::{PATIENCE, eventually, number, show};
-use sessionwheel_stacks::Version;
 use sessionwheel_stacks::example::Example;
 use sessionwheel_stacks::program::Scratch;
 use sessionwheel_stacks::s_client::{began, flags, run};
-
-const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+use sessionwheel_stacks::{REQUEST, Version};
 
 fn processes(redis: &Redis, words: &[&str]) -> (Scratch, [Example; 2]) {
     let scratch = Scratch::make();

@@ -32,4 +32,4 @@ pub use course::{ENDS, resumed, walk_by_itself};
 pub use site::{End, Site, Value, Version};
 
 /// With this a client asks.
-const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+pub const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
