@@ -44,8 +44,3 @@ impl Figure<'_> {
 pub(crate) fn is_smoke(plan: Plan) -> bool {
     plan.divisor > 1
 }
-
-/// Whether a run is a short one.
-pub(crate) fn is_quick(plan: Plan) -> bool {
-    plan.pairs < 9
-}

@@ -11,7 +11,7 @@ use sessionwheel_bench::peers::{
 use sessionwheel_bench::{Ids, LATE, NOW, payload};
 use sessionwheel_counted::{ExpiringMap, Timestamp};
 
-use crate::figure::{Figure, is_quick};
+use crate::figure::Figure;
 use crate::rows::Line;
 use sessionwheel_bench::contest::{Contestant, Plan, Run};
 
@@ -41,7 +41,7 @@ fn worst<P: Peer>(n: usize) -> Run {
 
 fn times(plan: Plan) -> Vec<Line> {
     type Our = DefaultHashBuilder;
-    let n = if is_quick(plan) { N / 4 } else { N } / plan.divisor;
+    let n = if plan.is_quick() { N / 4 } else { N } / plan.divisor;
     macro_rules! contestants {
         ($($peer:ty),* $(,)?) => {
             [$(Contestant::new(<$peer>::name(), move || worst::<$peer>(n))),*]
@@ -59,7 +59,7 @@ fn times(plan: Plan) -> Vec<Line> {
     eprintln!("row 16: worst insert while growing to {n}");
     let mut runs = all.each_ref().map(Contestant::prepare);
     // A round is a run of each.
-    let rounds: Vec<_> = (0..plan.pairs)
+    let rounds: Vec<_> = (0..plan.reported().pairs)
         .map(|_| runs.each_mut().map(|run| run() / 1_000.0))
         .collect();
     let lines = (1..all.len()).map(|peer| {

@@ -24,16 +24,16 @@ fn random(draw: &mut Ids) -> Seconds {
 pub(crate) fn grow(plan: Plan) -> Vec<Line> {
     let n = 1_000_000 / plan.divisor;
     let name = format!("insert into a growing cache, to {n}");
-    let maps = || {
+    let maps = |n| {
         contestants!(work::grow(n, 1, late);
             Dash<Std>, Dash<Our>, Papaya<Std>, Papaya<Our>, SccMap<Std>, SccMap<Our>,
             SccIndex<Std>, SccIndex<Our>, RwLocked<Std>, RwLocked<Our>)
     };
-    let mut peers = maps();
+    let mut peers = maps(n);
     peers.extend(openssl!(work::grow(n, 1, late)));
     let mut ours = work::grow::<Ours>(n, 1, late);
-    let bar = Bar::TimeAtMost(0.75);
-    against(5, &name, bar, plan, &mut ours, (&maps(), &peers))
+    let (bar, scouts) = (Bar::TimeAtMost(0.75), maps(plan.scouted(n)));
+    against(5, &name, bar, plan, &mut ours, (&scouts, &peers))
 }
 
 pub(crate) fn lifetimes(plan: Plan) -> Vec<Line> {

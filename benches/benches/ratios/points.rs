@@ -47,7 +47,7 @@ impl Row {
         );
         let mut best = [f64::INFINITY; 3];
         let mut scout = |(_, prepare): &Scalable| {
-            let mut run = prepare(n, self.work);
+            let mut run = prepare(plan.scouted(n), self.work);
             let mut at = 0..3;
             THREADS.map(|threads| {
                 let at = at.next().expect("as many");
@@ -157,7 +157,8 @@ pub(crate) fn mix(plan: Plan) -> Vec<Line> {
     let row = Row {
         number: 4,
         name: "mix at capacity",
-        work: 200_000 / plan.divisor,
+        // A step is dear for some.
+        work: if plan.is_quick() { 50_000 } else { 200_000 } / plan.divisor,
         ours: work::mix::<Ours>,
         peers,
         groups: vec![("", Some(1.0)), ("moka", Some(3.0)), ("OpenSSL", None)],

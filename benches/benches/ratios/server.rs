@@ -288,11 +288,12 @@ fn curve(plan: Plan, handshakes: usize, few: &Rc<Site>) -> Vec<Line> {
         Box::new(move || site.resume(handshakes).server)
     };
     // Far from any bar: some pairs are enough.
+    let pairs = plan.pairs.min(7);
     let plan = Plan {
-        pairs: plan.pairs.min(7),
+        pairs,
+        more: pairs,
         ..plan
-    }
-    .reported();
+    };
     let mut ours = time(few, handshakes);
     let against = Bar::TimeAtMost(f64::INFINITY);
     let each = SIZES.map(|size| {
