@@ -9,14 +9,27 @@ use super::core::Core;
 use super::notify::Event;
 use super::shard::Shard;
 use super::types::Reason;
+use crate::prefetch::PREFETCHES;
 use crate::reclaim::Guard;
 use crate::slab::{Chain, Deadline, Moment, Origin, Slab, SlotNumber};
 use crate::table::Table;
 use crate::wheel::Look;
 
 /// Entries removed between two refreshes of the guard: large enough that a refresh and a deferred
-/// closure weigh nothing, small enough that the epoch is never held back for long.
-const BATCH: usize = 64;
+/// closure weigh nothing even where two threads flush, each of which makes the other's dearer; small
+/// enough that the epoch is never held back for long.
+const BATCH: u32 = 256;
+
+/// And no more than this part of the shard's slots, since what is on its way to be recycled, three
+/// batches or so, is missed by the inserts beside it: of the slack that is a quarter.
+const BATCH_SHARE: u32 = 128;
+
+/// But as many as this in a small one.
+const LEAST_BATCH: u32 = 64;
+
+/// So many lines of the table are asked for ahead: all of a large batch would drive out of the nearest
+/// cache the slots that it has just looked at.
+const AHEAD: usize = 16;
 
 /// Entries this thread has marked in one shard and not finished with. Finishes when dropped.
 pub(super) struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
@@ -25,6 +38,8 @@ pub(super) struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> 
     shard: &'m Shard<K, V>,
     guard: &'m mut Guard,
     marked: Vec<Event>,
+    /// How many it marks before it finishes with them.
+    most: usize,
     pub(super) removed: usize,
     /// How many entries it may drop.
     pub(super) drops: u64,
@@ -39,12 +54,15 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         guard: &'m mut Guard,
         drops: u64,
     ) -> Self {
+        let shard = &core.shards[index];
+        let most = (shard.slab.limit() / BATCH_SHARE).clamp(LEAST_BATCH, BATCH);
         Self {
             core,
             index,
-            shard: &core.shards[index],
+            shard,
             guard,
             marked: Vec::new(),
+            most: most as usize,
             removed: 0,
             drops,
             stay_until: Deadline::NEVER,
@@ -122,7 +140,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
     fn push(&mut self, slot: SlotNumber, reason: Reason) {
         let shard = self.index as u32;
         if self.marked.is_empty() {
-            self.marked.reserve_exact(BATCH);
+            self.marked.reserve_exact(self.most);
         }
         self.marked.push(Event {
             shard,
@@ -130,7 +148,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             reason,
         });
         self.removed += 1;
-        if self.marked.len() == BATCH {
+        if self.marked.len() == self.most {
             self.settle();
         }
     }
@@ -142,11 +160,15 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
         let shard = self.shard;
         self.core.permits.give(self.index, self.marked.len() as u64);
         step!("sweep: has returned its permits");
-        for event in &self.marked {
-            shard.table.prefetch(shard.slab.slot(event.slot).hash());
-        }
+        let fetch = |event: &Event| {
+            if PREFETCHES {
+                shard.table.prefetch(shard.slab.slot(event.slot).hash());
+            }
+        };
+        self.marked.iter().take(AHEAD).for_each(fetch);
         let mut chain = Chain::default();
-        for event in &self.marked {
+        for (at, event) in self.marked.iter().enumerate() {
+            self.marked.get(at + AHEAD).into_iter().for_each(fetch);
             shard.withdraw(event.slot);
             let hash = shard.slab.slot(event.slot).hash();
             shard.table.clean(&shard.slab, hash, |number| {

@@ -371,8 +371,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
 
     /// The same for as many slots as a thread may have in hand.
     fn recycle_up_to(&self, lane: &Lane, most: u64) -> u64 {
-        // Relaxed: a bound for later calls, see `set_limit`.
-        let hand = (self.limit.load(Ordering::Relaxed) / HAND_SHARE).clamp(1, HAND);
+        let hand = (self.limit() / HAND_SHARE).clamp(1, HAND);
         match self.leave_older(lane, most.min(hand.into()) as u32) {
             Some((first, len)) => self.recycle_chain(lane, first, len),
             None => 0,

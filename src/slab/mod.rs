@@ -276,6 +276,13 @@ impl<K, V> Slab<K, V> {
         self.limit.store(limit.min(MAX_SLOTS), Ordering::Relaxed);
     }
 
+    /// How many slots there may be.
+    #[inline]
+    pub(crate) fn limit(&self) -> u32 {
+        // Relaxed: see `set_limit`.
+        self.limit.load(Ordering::Relaxed)
+    }
+
     /// A slot from the free list.
     #[inline]
     pub(crate) fn take_free(self: &Arc<Self>) -> Option<Held<'_, K, V>> {
@@ -310,7 +317,7 @@ impl<K, V> Slab<K, V> {
     pub(crate) fn take_fresh(self: &Arc<Self>) -> Option<Held<'_, K, V>> {
         let mut used = self.fresh.load(Ordering::Relaxed);
         loop {
-            if used >= self.limit.load(Ordering::Relaxed) {
+            if used >= self.limit() {
                 return None;
             }
             match self.fresh.compare_exchange_weak(
