@@ -132,6 +132,17 @@ pub(crate) fn resident_bytes(plan: Plan) -> Vec<Line> {
         eprintln!("row 14: n/a: this system does not tell what is resident");
         return Vec::new();
     }
+    // Beside each other, since nothing is timed.
+    thread::scope(|scope| {
+        let churned = scope.spawn(|| churned(plan));
+        let mut lines = bytes_each(plan);
+        lines.push(churned.join().expect("no panic"));
+        lines
+    })
+}
+
+/// Memory for each session, ours and the peers'.
+fn bytes_each(plan: Plan) -> Vec<Line> {
     let mut lines = Vec::new();
     for (n, bar) in [(1_000_000, 48.0), (1_100_000, 72.0)] {
         let n = n / plan.divisor;
@@ -140,7 +151,7 @@ pub(crate) fn resident_bytes(plan: Plan) -> Vec<Line> {
         let payloads = bytes_of(PAYLOADS, n);
         // Two processes tell the same but for a tenth of a byte.
         let processes = if plan.is_quick() { 1 } else { plan.pairs };
-        // Processes at once: bytes do not depend on the time that they take.
+        // Processes at once.
         let above = |who: &[&str]| -> Vec<f64> {
             thread::scope(|scope| {
                 let above = |who| bytes_of(who, n) - payloads - KEY_AND_VALUE;
@@ -192,7 +203,6 @@ pub(crate) fn resident_bytes(plan: Plan) -> Vec<Line> {
             lines.push(line);
         }
     }
-    lines.push(churned(plan));
     lines
 }
 
