@@ -98,6 +98,28 @@ fn rooms_left_by_removals_are_found_by_every_shard() {
 }
 
 #[test]
+fn a_removal_of_many_keeps_no_more_than_64_rooms_in_hand() {
+    let mut checked = 0;
+    for (maximum, shards) in [(100, 1), (1_000, 1), (20_000, 1), (20_000, 16)] {
+        let map = build(maximum, shards);
+        for key in 0..maximum as u64 {
+            map.insert(key, key, at(1 << 40), at(0)).unwrap();
+        }
+        let removed = AtomicUsize::new(0);
+        map.remove_where(|_, _| {
+            // Those before this one have been marked.
+            let before = removed.fetch_add(1, Relaxed);
+            let in_hand = map.len() - (maximum - before);
+            assert!(in_hand < 64, "{in_hand} of {before}, {maximum} in {shards}");
+            checked += 1;
+            true
+        });
+        assert_eq!((removed.into_inner(), map.len()), (maximum, 0));
+    }
+    println!("rooms in hand looked at {checked} times");
+}
+
+#[test]
 fn a_surplus_leaves_in_steps_of_64_for_each_call_that_inserts_or_flushes() {
     let _alone = alone();
     for shards in [1, 4] {

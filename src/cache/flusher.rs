@@ -39,8 +39,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// [`Flusher::is_running`] is false, dropping the flusher does nothing, to the parent's neither, and
     /// another one may be started for the child's copy of the cache. What other threads were in the middle of
     /// stays as it was: lookups, insertions and flushes go on in the child, but what a flusher had marked
-    /// and not counted yet (64 sessions of each shard at the most) keeps its room there, and if a thread
-    /// held a guard nothing that leaves is dropped. So it is better to fork first, and to start the flusher
+    /// and not counted yet keeps its room there (64 sessions of each shard at the most, and the memory of
+    /// 256), and if a thread held a guard nothing that leaves is dropped. So it is better to fork first, and to start the flusher
     /// then.
     ///
     /// # Errors

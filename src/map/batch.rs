@@ -1,8 +1,8 @@
 //! Removals by the batch.
 //!
 //! Ground rules:
-//! - Within a batch: mark all, return their permits, unlink and retire all, tell the listener,
-//!   and only then let go of the guard.
+//! - Within a batch: mark all, return their permits (the first ones on the way), unlink and retire all,
+//!   tell the listener, and only then let go of the guard.
 //! - What a batch removes goes by the *flushed* lane and is dropped by flushes.
 
 use super::core::Core;
@@ -21,11 +21,14 @@ use crate::wheel::Look;
 const BATCH: u32 = 256;
 
 /// And no more than this part of the shard's slots, since what is on its way to be recycled, three
-/// batches or so, is missed by the inserts beside it: of the slack that is a quarter.
+/// batches or so, is missed by the inserts beside it.
 const BATCH_SHARE: u32 = 128;
 
 /// But as many as this in a small one.
 const LEAST_BATCH: u32 = 64;
+
+/// So many permits at the most are in a batch's hand: who needs one meanwhile evicts somebody who lives.
+const PERMITS: u64 = 64;
 
 /// So many lines of the table are asked for ahead: all of a large batch would drive out of the nearest
 /// cache the slots that it has just looked at.
@@ -40,6 +43,8 @@ pub(super) struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> 
     marked: Vec<Event>,
     /// How many it marks before it finishes with them.
     most: usize,
+    /// Permits of those marked that have not been returned yet.
+    permits: u64,
     pub(super) removed: usize,
     /// How many entries it may drop.
     pub(super) drops: u64,
@@ -63,6 +68,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             guard,
             marked: Vec::new(),
             most: most as usize,
+            permits: 0,
             removed: 0,
             drops,
             stay_until: Deadline::NEVER,
@@ -148,9 +154,18 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             reason,
         });
         self.removed += 1;
+        self.permits += 1;
+        if self.permits == PERMITS {
+            self.return_permits();
+        }
         if self.marked.len() == self.most {
             self.settle();
         }
+    }
+
+    fn return_permits(&mut self) {
+        self.core.permits.give(self.index, self.permits);
+        self.permits = 0;
     }
 
     pub(super) fn settle(&mut self) {
@@ -158,7 +173,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             return;
         }
         let shard = self.shard;
-        self.core.permits.give(self.index, self.marked.len() as u64);
+        self.return_permits();
         step!("sweep: has returned its permits");
         let fetch = |event: &Event| {
             if PREFETCHES {
