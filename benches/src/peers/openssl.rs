@@ -136,11 +136,14 @@ impl Peer for OpenSsl {
     }
 
     fn fill(&self, sessions: impl Iterator<Item = (Id, Session)>, now: Seconds) {
-        // Its list is sorted by expiry; what comes in that order is appended, anything else walks.
-        let mut sessions: Vec<_> = sessions.collect();
-        sessions.sort_by_key(|(_, session)| session.deadline);
-        for (id, session) in sessions {
-            self.insert(id, session, now);
+        // Its list is sorted by expiry; what comes in that order is appended, anything else walks. But they are
+        // made in the order in which they come, as handshakes make them: where each lies in memory is part
+        // of what a flush costs.
+        let made = |(id, session): (Id, Session)| (session.deadline, Self::prepare(id, session));
+        let mut sessions: Vec<_> = sessions.map(made).collect();
+        sessions.sort_by_key(|&(deadline, _)| deadline);
+        for (_, made) in sessions {
+            self.add(made, now);
         }
     }
 
