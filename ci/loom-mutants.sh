@@ -359,6 +359,10 @@ mutants() {
         mutant T8 "heads read by relaxed loads" table/split_against_lookup take/get_against_take_and_reclaim \
             table/insert_into_a_used_word_against_lookup
     fi
+    if wanted T9; then
+        swap src/table/lines.rs 'if seen.head.is_early() {' 'if seen.child() >> self.bits() != 0 {'
+        mutant T9 "a helper puts the child where it would have begun the split" table/early_split_against_growth
+    fi
 
     # Comparisons that panic.
     if wanted K1; then

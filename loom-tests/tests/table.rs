@@ -72,6 +72,23 @@ fn deep_split_against_lookup() {
     });
 }
 
+/// At stake: a line is split before its time, and while that goes on its time comes. Who helps then has to
+/// put the child where the other does, and who looks for it must find it.
+#[test]
+fn early_split_against_growth() {
+    check("early_split_against_growth", 2, || {
+        let map = with(&[0, 4, 1]);
+        let other = beside(&map, |map| add(map, 8));
+        assert!(!add(&map, 5));
+        assert_eq!((get(&map, 4), get(&map, 0)), (Some(14), Some(10)));
+        assert!(!other.join().unwrap());
+        for number in [0, 1, 4, 5, 8] {
+            assert_eq!(get(&map, number), Some(number + 10));
+        }
+        map.settled(&[], 5);
+    });
+}
+
 /// At stake: an entry is taken once, from whichever line it is in, and leaves no word behind that
 /// leads to its slot when that is used again.
 #[test]

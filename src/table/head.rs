@@ -16,9 +16,10 @@ impl Head {
     const DEPTH_ONE: u64 = 1 << Self::DEPTH_SHIFT;
     const SPLITTING: u64 = 1 << (Self::DEPTH_SHIFT + Self::DEPTH_BITS);
     const SPILLED: u64 = Self::SPLITTING << 1;
-    /// What is above counts changes: 42 bits, which would have to go round while one thread is
+    const EARLY: u64 = Self::SPILLED << 1;
+    /// What is above counts changes: 41 bits, which would have to go round while one thread is
     /// between its load and its CAS.
-    const VERSION_ONE: u64 = Self::SPILLED << 1;
+    const VERSION_ONE: u64 = Self::EARLY << 1;
 
     /// An open line's first head.
     pub(super) fn open(depth: u32, valid: u32, spilled: bool) -> Self {
@@ -87,8 +88,15 @@ impl Head {
         Self(self.0 & !(1 << word)).bumped()
     }
 
-    pub(super) fn splitting(self) -> Self {
-        Self(self.0 | Self::SPLITTING).bumped()
+    /// Begins a split, before its time or not.
+    pub(super) fn splitting(self, early: bool) -> Self {
+        let early = if early { Self::EARLY } else { 0 };
+        Self(self.0 | Self::SPLITTING | early).bumped()
+    }
+
+    /// Being split before its time: the child stands among the early lines.
+    pub(super) fn is_early(self) -> bool {
+        self.0 & Self::EARLY != 0
     }
 
     pub(super) fn spilled(self) -> Self {
@@ -97,7 +105,7 @@ impl Head {
 
     /// One level deeper, without the words that moved.
     pub(super) fn split(self, moved: u32) -> Self {
-        let rest = self.0 & !Self::SPLITTING & !u64::from(moved);
+        let rest = self.0 & !(Self::SPLITTING | Self::EARLY | u64::from(moved));
         Self(rest + Self::DEPTH_ONE).bumped()
     }
 }
@@ -166,7 +174,7 @@ mod tests {
         assert!(!head.is_blank() && head.depth() == 0 && head.valid() == 0);
         let head = Head::open(31, 0b11, true);
         assert!(head.is_spilled() && !head.is_splitting());
-        assert!(!head.is_plain(Shape::new(31)) && !head.splitting().is_plain(Shape::new(31)));
+        assert!(!head.is_plain(Shape::new(31)) && !head.splitting(false).is_plain(Shape::new(31)));
         let plain = Head::open(31, 0b11, false).without(0);
         assert!(plain.is_plain(Shape::new(31)) && !plain.is_plain(Shape::new(30)));
         assert_eq!((head.depth(), head.valid()), (31, 0b11));
@@ -174,10 +182,13 @@ mod tests {
         assert_eq!((next.depth(), next.valid()), (31, 0b10));
         assert_ne!(next.with(0), head, "the version has moved");
         assert_eq!(next.with(0).valid(), 0b11);
-        let split = Head::open(3, 0b11, false).splitting();
-        assert!(split.is_splitting());
-        let split = split.split(0b01);
-        assert!(!split.is_splitting());
+        for early in [false, true] {
+            let split = Head::open(3, 0b11, false).splitting(early);
+            assert!(split.is_splitting() && split.is_early() == early);
+            assert!(!split.is_spilled());
+        }
+        let split = Head::open(3, 0b11, false).splitting(true).split(0b01);
+        assert!(!split.is_splitting() && !split.is_early());
         assert_eq!((split.depth(), split.valid()), (4, 0b10));
         assert!(split.spilled().is_spilled());
     }

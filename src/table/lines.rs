@@ -1,5 +1,6 @@
 //! The lines of a table, and which of them a hash belongs to.
 
+use super::early::Early;
 use super::head::{Head, Shape};
 use super::line::Line;
 use crate::geometry::{LINE_BITS, LINE_FIRST_BITS, LINE_LOAD, LINE_SEGMENTS};
@@ -13,6 +14,7 @@ const EXTRA_BITS: u32 = 2;
 
 pub(super) struct Lines {
     lines: Segments<Line, LINE_FIRST_BITS, LINE_SEGMENTS>,
+    early: Early,
     /// A [`Shape`]: inserts split lines until they are so deep. Only grows.
     shape: AtomicU64,
     /// So many of the lines that there should be have been seen to.
@@ -33,6 +35,7 @@ impl Lines {
         lines.get_or_alloc(0).open_as_first();
         Self {
             lines,
+            early: Early::new(),
             shape: AtomicU64::new(Shape::new(0).raw()),
             seen_to: Padded(AtomicU32::new(1)),
         }
@@ -84,15 +87,19 @@ impl Lines {
     }
 
     /// The open line of a number.
-    #[inline]
     fn open_line(&self, index: u32) -> Option<Seen<'_>> {
-        let line = self.lines.get(index)?;
-        let head = line.head();
-        (!head.is_blank()).then_some(Seen { index, line, head })
+        let in_its_place = self.lines.get(index).and_then(|line| line.seen(index));
+        in_its_place.or_else(|| self.early.get(index)?.seen(index))
     }
 
-    pub(super) fn line_or_alloc(&self, index: u32) -> &Line {
-        self.lines.get_or_alloc(index)
+    /// The line that one splits off, which may not be open yet.
+    pub(super) fn child_or_alloc(&self, seen: Seen<'_>) -> &Line {
+        debug_assert!(seen.head.is_splitting());
+        if seen.head.is_early() {
+            self.early.get_or_alloc(seen.child())
+        } else {
+            self.lines.get_or_alloc(seen.child())
+        }
     }
 
     #[inline]
@@ -116,10 +123,13 @@ impl Lines {
     pub(super) fn of(&self, hash: u32) -> Seen<'_> {
         let shape = self.shape();
         let index = shape.line_of(hash);
-        match self.open_line(index) {
-            Some(seen) if seen.head.is_plain(shape) => seen,
-            _ => self.of_another(hash, index),
+        if let Some(line) = self.lines.get(index) {
+            let head = line.head();
+            if head.is_plain(shape) {
+                return Seen { index, line, head };
+            }
         }
+        self.of_another(hash, index)
     }
 
     #[cold]
@@ -146,6 +156,15 @@ impl Lines {
             }
             return seen;
         }
+    }
+}
+
+impl Line {
+    /// The line as it is, if it is open.
+    fn seen(&self, index: u32) -> Option<Seen<'_>> {
+        let head = self.head();
+        let line = self;
+        (!head.is_blank()).then_some(Seen { index, line, head })
     }
 }
 

@@ -22,6 +22,7 @@
 //!   it *spills*: from then on entries of this line are added to the shard's spill list and no
 //!   longer to the line.
 
+mod early;
 mod head;
 mod line;
 mod lines;

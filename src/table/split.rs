@@ -27,7 +27,8 @@ impl Table {
     /// Splits a line that nobody is splitting yet.
     #[cold]
     pub(super) fn split<K, V>(&self, slab: &Slab<K, V>, seen: Seen<'_>) {
-        let head = seen.head.splitting();
+        let early = seen.head.depth() >= self.lines.bits();
+        let head = seen.head.splitting(early);
         // Whoever was faster, the line has changed.
         if seen.line.change(seen.head, head).is_ok() {
             step!("split: has begun");
@@ -40,7 +41,7 @@ impl Table {
     pub(super) fn finish_split<K, V>(&self, slab: &Slab<K, V>, seen: Seen<'_>) {
         let Seen { line, head, .. } = seen;
         debug_assert!(head.is_splitting());
-        let child = self.lines.line_or_alloc(seen.child());
+        let child = self.lines.child_or_alloc(seen);
         // All at once: which way a hash goes nobody can predict, so the loop below would wait for
         // one slot after the other.
         for at in places(if PREFETCHES { head.valid() } else { 0 }) {

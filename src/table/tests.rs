@@ -230,7 +230,7 @@ fn splitting() -> (Numbers, u32, u32) {
     numbers.add(own, 1);
     numbers.add(childs, 2);
     let seen = numbers.table.lines.of(0);
-    let begun = seen.line.change(seen.head, seen.head.splitting());
+    let begun = seen.line.change(seen.head, seen.head.splitting(false));
     assert!(begun.is_ok());
     (numbers, own, childs)
 }
@@ -255,7 +255,7 @@ fn all_is_found_wherever_a_split_has_stopped() {
     let (at, word) = place_of_the_childs(&numbers, seen);
     assert!(seen.line.swing(at, word, word.moved()).is_ok());
     all_found();
-    let child = lines.line_or_alloc(seen.child());
+    let child = lines.child_or_alloc(seen);
     for to in 0..LINE_WORDS {
         child.fill(to, if to == at { word } else { Word::VACANT });
     }

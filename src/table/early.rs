@@ -1,0 +1,86 @@
+//! Lines that were split off before their time.
+//!
+//! One line in a hundred is full before all are to be split once more. Its child's place is then among
+//! places that nobody else needs yet, a page of memory away from the next: there it would take sixty-four
+//! times its size. So it stands here, where lines come one behind the other, and a number tells where. It
+//! stays when its time comes; its place among the others is left empty.
+//!
+//! Ground rules:
+//! - Who begins a split says in the head where the child will stand, so that all who carry it through
+//!   agree on that, and each line has one place at most.
+//! - A number is set once. Who sees a line's parent split sees it: they follow, by way of the parent's
+//!   head, whoever has read it or set it to open the line.
+
+use super::line::Line;
+use crate::geometry::{LINE_FIRST_BITS, LINE_SEGMENTS};
+use crate::segments::Segments;
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+pub(super) struct Early {
+    lines: Segments<Line, LINE_FIRST_BITS, LINE_SEGMENTS>,
+    /// For each line its place among `lines` and one, if it has one.
+    places: Segments<AtomicU32, LINE_FIRST_BITS, LINE_SEGMENTS>,
+    /// So many places have been given away.
+    used: AtomicU32,
+}
+
+impl Early {
+    pub(super) fn new() -> Self {
+        Self {
+            lines: Segments::new(),
+            places: Segments::new(),
+            used: AtomicU32::new(0),
+        }
+    }
+
+    /// The line of a number, if it stands here.
+    pub(super) fn get(&self, index: u32) -> Option<&Line> {
+        // Relaxed: who sees too little goes by the parent, as long as the line is not open; whoever knows
+        // that it is sees the number, by the ground rule.
+        let place = self.places.get(index)?.load(Ordering::Relaxed);
+        self.lines.get(place.checked_sub(1)?)
+    }
+
+    /// The same, and gives it a place if it has none.
+    pub(super) fn get_or_alloc(&self, index: u32) -> &Line {
+        let cell = self.places.get_or_alloc(index);
+        let mut place = cell.load(Ordering::Relaxed);
+        if place == 0 {
+            let fresh = self.used.fetch_add(1, Ordering::Relaxed) + 1;
+            // Relaxed: a number, and the line it tells is blank.
+            let set = cell.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed);
+            // Whoever is late leaves a blank line behind that nobody will use.
+            place = set.map_or_else(|there| there, |_| fresh);
+        }
+        self.lines.get_or_alloc(place - 1)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::head::Head;
+    use super::*;
+
+    #[test]
+    fn a_line_has_one_place_and_keeps_it() {
+        let early = Early::new();
+        assert!(early.get(70).is_none());
+        let line: *const Line = early.get_or_alloc(70);
+        let other: *const Line = early.get_or_alloc(9_000);
+        assert_ne!(line, other);
+        assert!(std::ptr::eq(early.get_or_alloc(70), line));
+        assert!(std::ptr::eq(early.get(70).expect("there"), line));
+        assert!(early.get(71).is_none() && early.get(9_001).is_none());
+    }
+
+    #[test]
+    fn lines_stand_one_behind_the_other() {
+        let early = Early::new();
+        let at = |index| std::ptr::from_ref(early.get_or_alloc(index)).addr();
+        // The first of the second segment and the next, however far apart they belong.
+        let addresses: Vec<_> = (1..=8).map(|i| at(i * 1_000)).collect();
+        let first = 1 << LINE_FIRST_BITS;
+        assert_eq!(addresses[first + 1] - addresses[first], size_of::<Line>());
+        assert!(early.get(1_000).expect("there").head() == Head::from_raw(0));
+    }
+}
