@@ -94,7 +94,7 @@ impl Plan {
     }
 
     /// How much of a population scouts come to.
-    pub fn scouted(self, n: usize) -> usize {
+    pub fn part_scouted(self, n: usize) -> usize {
         if self.is_quick() { n / 4 } else { n }
     }
 

@@ -28,7 +28,7 @@ const BATCH_SHARE: u32 = 128;
 const LEAST_BATCH: u32 = 64;
 
 /// So many permits at the most are in a batch's hand: who needs one meanwhile evicts somebody who lives.
-const PERMITS: u64 = 64;
+const PERMITS: usize = 64;
 
 /// So many lines of the table are asked for ahead: all of a large batch would drive out of the nearest
 /// cache the slots that it has just looked at.
@@ -43,8 +43,6 @@ pub(super) struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> 
     marked: Vec<Event>,
     /// How many it marks before it finishes with them.
     most: usize,
-    /// Permits of those marked that have not been returned yet.
-    permits: u64,
     pub(super) removed: usize,
     /// How many entries it may drop.
     pub(super) drops: u64,
@@ -68,7 +66,6 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             guard,
             marked: Vec::new(),
             most: most as usize,
-            permits: 0,
             removed: 0,
             drops,
             stay_until: Deadline::NEVER,
@@ -154,18 +151,12 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             reason,
         });
         self.removed += 1;
-        self.permits += 1;
-        if self.permits == PERMITS {
-            self.return_permits();
+        if self.marked.len() % PERMITS == 0 {
+            self.core.permits.give(self.index, PERMITS as u64);
         }
         if self.marked.len() == self.most {
             self.settle();
         }
-    }
-
-    fn return_permits(&mut self) {
-        self.core.permits.give(self.index, self.permits);
-        self.permits = 0;
     }
 
     pub(super) fn settle(&mut self) {
@@ -173,7 +164,8 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             return;
         }
         let shard = self.shard;
-        self.return_permits();
+        let rest = self.marked.len() % PERMITS;
+        self.core.permits.give(self.index, rest as u64);
         step!("sweep: has returned its permits");
         let fetch = |event: &Event| {
             if PREFETCHES {

@@ -14,7 +14,7 @@ const EXTRA_BITS: u32 = 2;
 
 pub(super) struct Lines {
     lines: Segments<Line, LINE_FIRST_BITS, LINE_SEGMENTS>,
-    early: Early,
+    pub(super) early: Early,
     /// A [`Shape`]: inserts split lines until they are so deep. Only grows.
     shape: AtomicU64,
     /// So many of the lines that there should be have been seen to.
@@ -111,29 +111,23 @@ impl Lines {
 
     /// The line in which a hash has to be looked for, if it is a plain one.
     #[inline]
-    pub(super) fn plain(&self, hash: u32) -> Option<(&Line, Head)> {
+    pub(super) fn plain(&self, hash: u32) -> Option<Seen<'_>> {
         let shape = self.shape();
-        let line = self.lines.get(shape.line_of(hash))?;
+        let index = shape.line_of(hash);
+        let line = self.lines.get(index)?;
         let head = line.head();
-        head.is_plain(shape).then_some((line, head))
+        head.is_plain(shape).then_some(Seen { index, line, head })
     }
 
     /// The line in which a hash has to be looked for.
     #[inline]
     pub(super) fn of(&self, hash: u32) -> Seen<'_> {
-        let shape = self.shape();
-        let index = shape.line_of(hash);
-        if let Some(line) = self.lines.get(index) {
-            let head = line.head();
-            if head.is_plain(shape) {
-                return Seen { index, line, head };
-            }
-        }
-        self.of_another(hash, index)
+        self.plain(hash).unwrap_or_else(|| self.of_another(hash))
     }
 
     #[cold]
-    fn of_another(&self, hash: u32, mut index: u32) -> Seen<'_> {
+    fn of_another(&self, hash: u32) -> Seen<'_> {
+        let mut index = self.shape().line_of(hash);
         loop {
             let Some(seen) = self.open_line(index) else {
                 index = parent(index);

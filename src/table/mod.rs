@@ -118,7 +118,7 @@ impl Table {
         slab: &'t Slab<K, V>,
         hash: u32,
     ) -> Result<Option<&'t Slot<K, V>>, Unclear> {
-        let (line, head) = self.lines.plain(hash).ok_or(Unclear)?;
+        let Seen { line, head, .. } = self.lines.plain(hash).ok_or(Unclear)?;
         let mask = line.matches(Fingerprint::of_hash(hash)) & head.valid();
         if mask == 0 {
             line.check(head).map_err(|Changed| Unclear)?;

@@ -190,6 +190,21 @@ fn a_full_line_is_split_and_makes_room_on_both_sides() {
 }
 
 #[test]
+fn only_a_line_that_is_split_before_its_time_has_its_child_among_the_early() {
+    let full = Numbers::new();
+    for number in 0..WORDS + 1 {
+        full.add(hash(number % 2, number), number);
+    }
+    let grown = Numbers::new();
+    grown.add(hash(0, 1), 1);
+    grown.table.grow_for(&grown.slab, LINE_LOAD + 1);
+    for (numbers, early) in [(full, true), (grown, false)] {
+        assert_eq!((numbers.depth(0), numbers.depth(1)), (1, 1));
+        assert_eq!(numbers.table.lines.early.get(1).is_some(), early);
+    }
+}
+
+#[test]
 fn hashes_that_are_all_but_equal_split_some_lines_further_and_spill() {
     let numbers = Numbers::new();
     let most = numbers.table.lines.most_bits();

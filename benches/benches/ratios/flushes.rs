@@ -59,7 +59,7 @@ pub(crate) fn flush_half(plan: Plan) -> Vec<Line> {
         all.extend(openssl!(P => move || flushing::flush_half::<P, Payload>(n)));
         all
     };
-    let (scouts, peers) = (peers(plan.scouted(n / SCOUTED)), peers(n));
+    let (scouts, peers) = (peers(plan.part_scouted(n / SCOUTED)), peers(n));
     let mut ours = flushing::flush_half_heard::<Payload>(n);
     let bar = Bar::TimeAtMost(1.0);
     let mut lines = against(7, &name("total"), bar, plan, &mut ours, (&scouts, &peers));
@@ -91,7 +91,7 @@ pub(crate) fn flush_half(plan: Plan) -> Vec<Line> {
         all.extend(openssl!(P => move || flushing::flush_half::<P, Payload>(n)));
         all
     };
-    let (scouts, peers) = (peers(plan.scouted(n / SCOUTED)), peers(n));
+    let (scouts, peers) = (peers(plan.part_scouted(n / SCOUTED)), peers(n));
     let mut ours = flushing::flush_half_heard::<Inline>(n);
     let (name, bar) = (name("96 bytes inline"), Bar::TimeAtMost(0.9));
     lines.extend(against(7, &name, bar, plan, &mut ours, (&scouts, &peers)));
@@ -149,7 +149,11 @@ fn each_second<W: Wheel>(n: usize, span: Seconds, seconds: Seconds, plan: Plan) 
         all
     };
     // A tenth of the time tells scouts enough: a scan costs most at the beginning.
-    let scouting = peers(&scouts, plan.scouted(n / SCOUTED), seconds.div_ceil(10));
+    let scouting = peers(
+        &scouts,
+        plan.part_scouted(n / SCOUTED),
+        seconds.div_ceil(10),
+    );
     let fastest = best(&scouting, plan).name.clone();
     let steadiest = least(&scouts.borrow()).0;
 

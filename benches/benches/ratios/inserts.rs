@@ -32,7 +32,7 @@ pub(crate) fn grow(plan: Plan) -> Vec<Line> {
     let mut peers = maps(n);
     peers.extend(openssl!(work::grow(n, 1, late)));
     let mut ours = work::grow::<Ours>(n, 1, late);
-    let (bar, scouts) = (Bar::TimeAtMost(0.75), maps(plan.scouted(n)));
+    let (bar, scouts) = (Bar::TimeAtMost(0.75), maps(plan.part_scouted(n)));
     against(5, &name, bar, plan, &mut ours, (&scouts, &peers))
 }
 

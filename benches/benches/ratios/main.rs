@@ -47,7 +47,7 @@ struct Arguments {
     /// Only this row; may be given again.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
     row: Vec<u8>,
-    /// Fewer pairs.
+    /// Fewer pairs and steps, smaller scouting, and no first run that does not count.
     #[arg(long)]
     quick: bool,
     /// Rows 8 to 13 with the session cache.

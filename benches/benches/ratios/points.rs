@@ -47,7 +47,7 @@ impl Row {
         );
         let mut best = [f64::INFINITY; 3];
         let mut scout = |(_, prepare): &Scalable| {
-            let mut run = prepare(plan.scouted(n), self.work);
+            let mut run = prepare(plan.part_scouted(n), self.work);
             let mut at = 0..3;
             THREADS.map(|threads| {
                 let at = at.next().expect("as many");
