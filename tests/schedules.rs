@@ -22,6 +22,10 @@ const OPERATIONS: usize = 12;
 /// Changes of thread that a PCT schedule makes at the most, besides those at an end.
 const DEPTH: usize = 5;
 
+/// Bytes of each thread's stack. Shuttle's own 60 KiB do not hold a map that is being built: its atomics
+/// are many times the size of the real ones.
+const STACK: usize = 256 << 10;
+
 /// Some threads do everything at once on a map with little room, on few keys; then its books are closed.
 fn everything_at_once(flushes: &AtomicU64) {
     let mut rng = shuttle::rand::thread_rng();
@@ -49,6 +53,7 @@ fn run(name: &str, seed: u64, schedules: u64, scheduler: impl Scheduler + 'stati
     let counted = Arc::clone(&flushes);
     println!("schedules: {name}, seed {seed}");
     let mut config = Config::new();
+    config.stack_size = STACK;
     // What they say stands at the top of this file.
     config.silence_warnings = true;
     let runner = Runner::new(scheduler, config);
