@@ -20,7 +20,7 @@ use crate::tally;
 pub(crate) unsafe trait Blank {
     /// What a tally counts it as.
     #[cfg(sessionwheel_counted)]
-    const KIND: tally::Kind = tally::Kind::Word;
+    const KIND: tally::Kind;
 
     /// The value that zeroed memory stands for. Only called under loom and shuttle, whose atomics have
     /// state besides their bytes.
@@ -29,20 +29,26 @@ pub(crate) unsafe trait Blank {
 }
 
 macro_rules! blank_atomics {
-    ($($name:ident),*) => {$(
+    ($($name:ident is $kind:ident),*) => {$(
         // SAFETY: the standard integer atomics have the layout of their integer, zero is valid,
         // and they have no Drop.
         unsafe impl Blank for crate::sync::atomic::$name {
+            #[cfg(sessionwheel_counted)]
+            const KIND: tally::Kind = tally::Kind::$kind;
+
             fn blank() -> Self {
                 Self::new(0)
             }
         }
     )*};
 }
-blank_atomics!(AtomicU32, AtomicU64);
+blank_atomics!(AtomicU32 is Place, AtomicU64 is Word);
 
 // SAFETY: an atomic pointer has the layout of a pointer, null is all zero, and it has no Drop.
 unsafe impl<T> Blank for AtomicPtr<T> {
+    #[cfg(sessionwheel_counted)]
+    const KIND: tally::Kind = tally::Kind::Directory;
+
     fn blank() -> Self {
         Self::new(ptr::null_mut())
     }

@@ -32,7 +32,11 @@ mod imp {
         Slot,
         /// Lines of the table, each with its head.
         Line,
-        /// The rest: directories of ticks, words of the due set and of the tournament.
+        /// Directories of ticks.
+        Directory,
+        /// The numbers that tell where early lines stand.
+        Place,
+        /// The rest: words of the tournament and of the due set.
         Word,
     }
 
@@ -43,6 +47,10 @@ mod imp {
         pub slots: usize,
         /// [`Kind::Line`].
         pub lines: usize,
+        /// [`Kind::Directory`].
+        pub directories: usize,
+        /// [`Kind::Place`].
+        pub places: usize,
         /// [`Kind::Word`].
         pub words: usize,
     }
@@ -52,6 +60,8 @@ mod imp {
             match kind {
                 Kind::Slot => &mut self.slots,
                 Kind::Line => &mut self.lines,
+                Kind::Directory => &mut self.directories,
+                Kind::Place => &mut self.places,
                 Kind::Word => &mut self.words,
             }
         }

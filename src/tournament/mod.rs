@@ -83,6 +83,11 @@ impl Tournament {
     /// make a `SeqCst` fence after it and then ask [`is_on`](Self::is_on): either they see it, or that
     /// caller sees their slot.
     pub(crate) fn begin(&self) {
+        // The first insert would allocate them all, and no insert is to allocate more than one. Later
+        // ones fall due one by one: each round's next with sixteen times the slots of that below.
+        for round in &self.rounds {
+            round.get_or_alloc(0);
+        }
         let _ = self
             .state
             .compare_exchange(OFF, BEGUN, Ordering::Relaxed, Ordering::Relaxed);

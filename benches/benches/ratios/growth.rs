@@ -89,8 +89,11 @@ fn count(n: usize, maximum: Option<usize>, random: bool) -> Growth {
 fn counts(plan: Plan) -> Vec<Line> {
     let n = N / plan.divisor;
     eprintln!("row 16: counting while growing to {n}");
-    let bounded = count(n, Some(n), true);
-    let grown = [count(n, None, false), count(n, None, true), bounded];
+    let grown = [
+        count(n, None, false),
+        count(n, None, true),
+        count(n, Some(n), true),
+    ];
     let most = |f: fn(&Growth) -> usize| grown.iter().map(f).max().unwrap_or(0);
     let line = |what: &str, unit, most, bar: Option<usize>| {
         let figure = Figure {
@@ -102,7 +105,6 @@ fn counts(plan: Plan) -> Vec<Line> {
         };
         figure.counted(most)
     };
-    let directories = grown[..2].iter().map(|g| g.most.segments.words).max();
     vec![
         line(
             "slots, heads and words touched",
@@ -125,7 +127,19 @@ fn counts(plan: Plan) -> Vec<Line> {
         line(
             "segments of a tick's directory",
             "allocated",
-            directories.unwrap_or(0),
+            most(|g| g.most.segments.directories),
+            Some(ALLOCATED),
+        ),
+        line(
+            "segments of the places of early lines",
+            "allocated",
+            most(|g| g.most.segments.places),
+            Some(ALLOCATED),
+        ),
+        line(
+            "segments of the tournament",
+            "allocated",
+            most(|g| g.most.segments.words),
             Some(ALLOCATED),
         ),
         line(
@@ -133,13 +147,6 @@ fn counts(plan: Plan) -> Vec<Line> {
             "allocated",
             most(|g| g.most.pages),
             Some(ALLOCATED),
-        ),
-        // The first insert of a shard begins all six rounds of its tournament.
-        line(
-            "segments of directory and tournament, with a maximum",
-            "allocated",
-            bounded.most.segments.words,
-            None,
         ),
     ]
 }
