@@ -310,7 +310,7 @@ fn main() -> ExitCode {
             outcome.ratio,
             outcome.interval[0],
             outcome.interval[1],
-            outcome.pairs,
+            outcome.pairs.len(),
             if ok { "" } else { ": not met" },
         );
     }

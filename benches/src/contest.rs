@@ -40,6 +40,7 @@ impl Bar {
         }
     }
 
+    /// Whether a ratio meets the bar.
     pub fn holds(self, ratio: f64) -> bool {
         match self {
             Self::TimeAtMost(bar) => ratio <= bar,
@@ -47,7 +48,13 @@ impl Bar {
         }
     }
 
-    fn ratio(self, ours: f64, theirs: f64) -> f64 {
+    /// Whether an interval's ends are on both sides of the bar.
+    pub fn straddled_by(self, [low, high]: [f64; 2]) -> bool {
+        self.holds(low) != self.holds(high)
+    }
+
+    /// What is held against the bar.
+    pub fn ratio(self, ours: f64, theirs: f64) -> f64 {
         match self {
             Self::TimeAtMost(_) => ours / theirs,
             Self::ThroughputAtLeast(_) => theirs / ours,
@@ -71,9 +78,10 @@ pub struct Outcome {
     pub ours: f64,
     pub theirs: f64,
     pub ratio: f64,
-    /// Of the median ratio: 95 %, by bootstrap (Efron 1979).
+    /// Of the ratio: 95 %, by bootstrap (Efron 1979). Not numbers where there is none.
     pub interval: [f64; 2],
-    pub pairs: usize,
+    /// Each pair as it was measured, ours first.
+    pub pairs: Vec<(f64, f64)>,
 }
 
 impl Plan {
@@ -82,10 +90,21 @@ impl Plan {
         self.pairs < 9
     }
 
+    /// Whether a short run leaves out what is dear and has no bar. (One that only shows that all works does
+    /// not.)
+    pub fn has_bars_only(self) -> bool {
+        self.is_quick() && self.divisor == 1
+    }
+
     /// For what is shown without a bar: straddling nothing, it needs no more pairs, and in a short
     /// run not even those.
     pub fn reported(self) -> Self {
-        let pairs = if self.is_quick() { 1 } else { self.pairs };
+        self.reported_in(self.pairs)
+    }
+
+    /// The same in so many pairs.
+    pub fn reported_in(self, pairs: usize) -> Self {
+        let pairs = if self.is_quick() { 1 } else { pairs };
         Self {
             pairs,
             more: pairs,
@@ -129,6 +148,24 @@ pub fn best(all: &[Contestant], plan: Plan) -> &Contestant {
     best.expect("there is a peer").1
 }
 
+/// So many rounds as there are to be pairs; and if these do not do, as many as there are to be then.
+pub fn rounds<R>(
+    plan: Plan,
+    mut round: impl FnMut(usize) -> R,
+    mut will_do: impl FnMut(&[R]) -> bool,
+) -> Vec<R> {
+    let mut rounds = Vec::new();
+    while rounds.len() < plan.pairs {
+        rounds.push(round(rounds.len()));
+    }
+    if plan.pairs < plan.more && !will_do(&rounds) {
+        while rounds.len() < plan.more {
+            rounds.push(round(rounds.len()));
+        }
+    }
+    rounds
+}
+
 /// Measures two in turn.
 pub fn compare(
     ours: &mut dyn FnMut() -> f64,
@@ -136,48 +173,110 @@ pub fn compare(
     bar: Bar,
     plan: Plan,
 ) -> Outcome {
+    let sure = |pairs: &[_]| !bar.straddled_by(outcome(pairs, bar).interval);
+    outcome(&in_turn(ours, theirs, plan, sure), bar)
+}
+
+/// Pairs of two in turn, ours first in each; more of them if the first ones do not do.
+pub fn in_turn(
+    ours: &mut dyn FnMut() -> f64,
+    theirs: &mut dyn FnMut() -> f64,
+    plan: Plan,
+    will_do: impl FnMut(&[(f64, f64)]) -> bool,
+) -> Vec<(f64, f64)> {
     // Whatever is slow the first time; in a short run the median has to do without.
     if !plan.is_quick() {
         ours();
         theirs();
     }
-    let mut pairs = Vec::new();
-    loop {
-        let turn = pairs.len() % 2 == 0;
-        let first = if turn { ours() } else { theirs() };
-        let second = if turn { theirs() } else { ours() };
-        pairs.push(if turn {
-            (first, second)
+    let pair = |round: usize| {
+        if round % 2 == 0 {
+            let ours = ours();
+            (ours, theirs())
         } else {
-            (second, first)
-        });
-        if pairs.len() == plan.pairs || pairs.len() == plan.more {
-            let outcome = outcome(&pairs, bar);
-            let [low, high] = outcome.interval;
-            let straddles = bar.holds(low) != bar.holds(high);
-            if !straddles || pairs.len() == plan.more {
-                return outcome;
-            }
+            let theirs = theirs();
+            (ours(), theirs)
         }
-    }
+    };
+    rounds(plan, pair, will_do)
 }
 
 /// What these pairs have shown: ours first.
 pub fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
-    const RESAMPLES: usize = 2_000;
     let ratios: Vec<f64> = pairs.iter().map(|&(o, t)| bar.ratio(o, t)).collect();
-    let mut draw = Ids::new(95);
-    let mut medians: Vec<f64> = (0..RESAMPLES)
-        .map(|_| median((0..ratios.len()).map(|_| ratios[draw.below(ratios.len())])))
-        .collect();
-    medians.sort_by(f64::total_cmp);
+    let [ours, theirs] = medians(pairs);
     Outcome {
-        ours: median(pairs.iter().map(|p| p.0)),
-        theirs: median(pairs.iter().map(|p| p.1)),
+        ours,
+        theirs,
         ratio: median(ratios.iter().copied()),
-        interval: [medians[RESAMPLES / 40], medians[RESAMPLES - RESAMPLES / 40]],
-        pairs: pairs.len(),
+        interval: bootstrap(|draw| median_of_some(&ratios, draw)),
+        pairs: pairs.to_vec(),
     }
+}
+
+/// What is measured in pairs beside a figure that is given: ours of each.
+pub fn outcome_beside(pairs: &[(f64, f64)], figure: f64, bar: Bar) -> Outcome {
+    let pairs: Vec<_> = pairs.iter().map(|&(ours, _)| (ours, figure)).collect();
+    outcome(&pairs, bar)
+}
+
+/// As [`outcome`], but the ratio is that of the medians and not the median of the ratios: for maxima, which
+/// have nothing to do with each other in a pair.
+pub fn outcome_of_medians(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
+    let [ours, theirs] = medians(pairs);
+    let [all_ours, all_theirs]: [Vec<f64>; 2] =
+        [|p: &(f64, f64)| p.0, |p: &(f64, f64)| p.1].map(|side| pairs.iter().map(side).collect());
+    Outcome {
+        ours,
+        theirs,
+        ratio: bar.ratio(ours, theirs),
+        interval: bootstrap(|draw| {
+            let ours = median_of_some(&all_ours, draw);
+            bar.ratio(ours, median_of_some(&all_theirs, draw))
+        }),
+        pairs: pairs.to_vec(),
+    }
+}
+
+/// The geometric mean of several outcomes' ratios.
+pub fn geometric(outcomes: &[Outcome], bar: Bar) -> Outcome {
+    fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
+        let n = numbers.len() as f64;
+        (numbers.map(f64::ln).sum::<f64>() / n).exp()
+    }
+    let ratios: Vec<Vec<f64>> = outcomes
+        .iter()
+        .map(|each| each.pairs.iter().map(|&(o, t)| bar.ratio(o, t)).collect())
+        .collect();
+    let least = outcomes.iter().min_by_key(|each| each.pairs.len());
+    Outcome {
+        ours: mean(outcomes.iter().map(|each| each.ours)),
+        theirs: mean(outcomes.iter().map(|each| each.theirs)),
+        ratio: mean(outcomes.iter().map(|each| each.ratio)),
+        interval: bootstrap(|draw| mean(ratios.iter().map(|each| median_of_some(each, draw)))),
+        pairs: least.map_or(Vec::new(), |each| each.pairs.clone()),
+    }
+}
+
+fn medians(pairs: &[(f64, f64)]) -> [f64; 2] {
+    [
+        median(pairs.iter().map(|p| p.0)),
+        median(pairs.iter().map(|p| p.1)),
+    ]
+}
+
+/// The median of as many of these as there are, each drawn from all.
+fn median_of_some(numbers: &[f64], draw: &mut Ids) -> f64 {
+    median((0..numbers.len()).map(|_| numbers[draw.below(numbers.len())]))
+}
+
+/// Between which ends 95 % of what is drawn lies.
+fn bootstrap(mut statistic: impl FnMut(&mut Ids) -> f64) -> [f64; 2] {
+    const RESAMPLES: usize = 2_000;
+    let mut draw = Ids::new(95);
+    let mut drawn: Vec<f64> = (0..RESAMPLES).map(|_| statistic(&mut draw)).collect();
+    drawn.sort_by(f64::total_cmp);
+    [drawn[RESAMPLES / 40], drawn[RESAMPLES - RESAMPLES / 40]]
 }
 
 pub fn median(numbers: impl Iterator<Item = f64>) -> f64 {
@@ -188,5 +287,71 @@ pub fn median(numbers: impl Iterator<Item = f64>) -> f64 {
         f64::midpoint(numbers[middle - 1], numbers[middle])
     } else {
         numbers[middle]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: Plan = Plan {
+        pairs: 9,
+        more: 27,
+        divisor: 1,
+    };
+
+    #[test]
+    fn more_rounds_only_where_the_first_do_not_do() {
+        assert_eq!(rounds(PLAN, |round| round, |_| true).len(), 9);
+        let asked = std::cell::Cell::new(0);
+        let all = rounds(
+            PLAN,
+            |round| round,
+            |first| {
+                asked.set(first.len());
+                false
+            },
+        );
+        assert_eq!((asked.get(), all), (9, (0..27).collect()));
+        assert_eq!(rounds(PLAN.reported(), |round| round, |_| false).len(), 9);
+    }
+
+    #[test]
+    fn pairs_are_ours_first_whoever_was_measured_first() {
+        let order = std::cell::RefCell::new(Vec::new());
+        let mut measure = [1.0, 2.0].map(|time| {
+            let order = &order;
+            move || {
+                order.borrow_mut().push(time);
+                time
+            }
+        });
+        let [ours, theirs] = &mut measure;
+        let pairs = in_turn(ours, theirs, PLAN, |_| true);
+        assert_eq!(pairs, [(1.0, 2.0); 9]);
+        // One each that does not count, and then in turn.
+        assert_eq!(order.borrow()[..6], [1.0, 2.0, 1.0, 2.0, 2.0, 1.0]);
+    }
+
+    #[test]
+    fn an_interval_holds_its_ratio_and_is_as_wide_as_what_was_measured() {
+        let bar = Bar::TimeAtMost(1.0);
+        let pairs = |spread: f64| -> Vec<(f64, f64)> {
+            (0..27)
+                .map(|i| (100.0 + spread * f64::from(i % 9 - 4), 100.0))
+                .collect()
+        };
+        let width = |[low, high]: [f64; 2]| high - low;
+        for of in [outcome, outcome_of_medians] {
+            let [narrow, wide] = [0.1, 10.0].map(|spread| of(&pairs(spread), bar));
+            for outcome in [&narrow, &wide] {
+                let [low, high] = outcome.interval;
+                assert!(low <= outcome.ratio && outcome.ratio <= high, "{outcome:?}");
+            }
+            assert!(width(narrow.interval) * 50.0 < width(wide.interval));
+            let mean = geometric(&[narrow.clone(), wide.clone()], bar);
+            assert!(width(mean.interval) > 0.0 && width(mean.interval) < width(wide.interval));
+        }
+        assert!(bar.straddled_by([0.9, 1.1]) && !bar.straddled_by([1.1, 1.2]));
     }
 }

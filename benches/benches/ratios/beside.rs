@@ -1,18 +1,19 @@
 //! Rows 11 to 13: what happens beside a flush. See `sessionwheel_bench::beside` for what is measured
 //! and what the control is.
 
-use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sessionwheel::DefaultHashBuilder as Our;
 use sessionwheel_bench::beside::{Cache, InTurn, Mode, Population, Report, Witness, destructors};
 use sessionwheel_bench::peers::{
-    Dash, LruShards, Papaya, Peer, QuickCache, RwLocked, SccMap, Wheel,
+    AsItComes, Dash, LruShards, Papaya, Peer, QuickCache, RwLocked, SccMap, Wheel,
 };
 
 use crate::rows::{Line, line, reported};
-use sessionwheel_bench::contest::{Bar, Outcome, Plan, median, outcome};
+use sessionwheel_bench::contest::{
+    Bar, Outcome, Plan, median, outcome, outcome_of_medians, rounds,
+};
 
 /// Of this many sessions half are flushed.
 const N: usize = 1_000_000;
@@ -59,24 +60,20 @@ pub(crate) fn tails_beside<W: Wheel>(plan: Plan) -> Vec<Line> {
     for mode in Mode::ALL {
         ours.measure(mode);
     }
-    let mut rounds: Vec<[[f64; 2]; 3]> = Vec::new();
-    loop {
-        let mut round = [[0.0; 2]; 3];
+    let round = |round: usize| {
+        let mut tails_of = [[0.0; 2]; 3];
         for step in 0..3 {
-            let turn = (step + rounds.len()) % 3;
+            let turn = (step + round) % 3;
             let mode = Mode::ALL[turn];
             let report = ours.measure(mode);
             say(11, "ours", mode, &report);
-            round[turn] = tails(&report);
+            tails_of[turn] = tails(&report);
         }
-        rounds.push(round);
-        if rounds.len() == plan.pairs || rounds.len() == plan.more {
-            let lines = tail_lines(&rounds, &population);
-            if rounds.len() == plan.more || lines.iter().all(|line| !line.unsure) {
-                return lines;
-            }
-        }
-    }
+        tails_of
+    };
+    let lines = |rounds: &[_]| tail_lines(rounds, &population);
+    let sure = |rounds: &[_]| lines(rounds).iter().all(|line| !line.unsure);
+    lines(&rounds(plan, round, sure))
 }
 
 fn tail_lines(rounds: &[[[f64; 2]; 3]], population: &Population) -> Vec<Line> {
@@ -144,16 +141,23 @@ impl<'p> Runner<'p> {
     fn worst(&self, which: usize) -> impl Iterator<Item = f64> {
         self.worst.iter().map(move |worst| worst[which])
     }
+
+    fn median(&self, which: usize) -> f64 {
+        median(self.worst(which))
+    }
 }
 
-/// Row 12: ours and all peers in turn. Waits end with the flush, which our hasher never makes
-/// longer, so peers have that one.
+/// Row 12: ours and all peers in turn; more rounds, where they are needed, of ours and of who is ahead. A
+/// flush hashes next to nothing, so peers have our hasher.
 pub(crate) fn waits<W: Wheel>(plan: Plan) -> Vec<Line> {
     let population = population(plan);
     let mut ours = Runner::new::<W>(&population);
     let undisturbed = "ours, beside no flush".to_owned();
-    let mut undisturbed = Runner::of::<W>(undisturbed, &population, Mode::Idle);
-    let mut peers = [
+    let mut own = vec![Runner::of::<W>(undisturbed, &population, Mode::Idle)];
+    if !plan.has_bars_only() {
+        own.push(Runner::new::<AsItComes<W>>(&population));
+    }
+    let mut peers = vec![
         Runner::new::<Dash<Our>>(&population),
         Runner::new::<Papaya<Our>>(&population),
         Runner::new::<SccMap<Our>>(&population),
@@ -161,46 +165,59 @@ pub(crate) fn waits<W: Wheel>(plan: Plan) -> Vec<Line> {
         Runner::new::<RwLocked<Our>>(&population),
         Runner::new::<LruShards<Our>>(&population),
     ];
+    #[cfg(feature = "openssl")]
+    peers.push(Runner::new::<sessionwheel_bench::peers::OpenSsl>(
+        &population,
+    ));
     for _ in 0..plan.pairs {
         ours.run();
-        undisturbed.run();
-        for peer in &mut peers {
-            peer.run();
-        }
+        own.iter_mut().chain(&mut peers).for_each(Runner::run);
     }
     let of = N / plan.divisor;
+    let kinds = ["worst wait", "worst wait, time without a core taken off"];
+    let names = kinds.map(|what| format!("{what}, beside a flush of half of {of}"));
+    let ahead = [0, 1].map(|which| best(&peers, which));
+    let unsure = (0..2).any(|which| worst(&ours, &peers[ahead[which]], which, "").unsure);
+    if unsure {
+        for _ in plan.pairs..plan.more {
+            ours.run();
+            for (at, peer) in peers.iter_mut().enumerate() {
+                if ahead.contains(&at) {
+                    peer.run();
+                }
+            }
+        }
+    }
     let mut lines = vec![unseen(&ours, of)];
-    for (which, what) in ["worst wait", "worst wait, time without a core taken off"]
-        .into_iter()
-        .enumerate()
-    {
-        let name = format!("{what}, beside a flush of half of {of}");
-        lines.push(worst(&ours, &peers, which, &name));
-        // The machine's own.
-        lines.push(reported(worst(
-            &ours,
-            slice::from_ref(&undisturbed),
-            which,
-            &name,
-        )));
+    for (which, name) in names.iter().enumerate() {
+        for peer in &peers {
+            eprintln!(
+                "row 12: {name}: {}, median {} ns",
+                peer.name,
+                peer.median(which)
+            );
+        }
+        lines.push(worst(&ours, &peers[ahead[which]], which, name));
+        // The machine's own, and ours otherwise.
+        let own = own.iter().map(|own| worst(&ours, own, which, name));
+        lines.extend(own.map(reported));
     }
     lines
 }
 
 /// Ours: waits in all. Peer: runs without any. Ratio: their share of all runs.
 fn unseen(ours: &Runner<'_>, of: usize) -> Line {
-    let runs = ours.unseen.len();
     // A run in which nothing was done shows nothing.
     let clean = ours.unseen.iter().zip(&ours.operations);
-    let clean = clean.filter(|&(&waits, &done)| waits == 0 && done > 0);
-    let clean = clean.count();
-    let share = clean as f64 / runs as f64;
+    let clean = clean.map(|(&waits, &done)| f64::from(u8::from(waits == 0 && done > 0)));
+    let clean: Vec<f64> = clean.collect();
+    let sum: f64 = clean.iter().sum();
     let outcome = Outcome {
         ours: ours.unseen.iter().sum::<usize>() as f64,
-        theirs: clean as f64,
-        ratio: share,
-        interval: [share; 2],
-        pairs: runs,
+        theirs: sum,
+        ratio: sum / clean.len() as f64,
+        interval: [f64::NAN; 2],
+        pairs: clean.iter().map(|&clean| (clean, 1.0)).collect(),
     };
     let name = format!("waits over 1 ms that the control did not see, half of {of}");
     let bar = Bar::ThroughputAtLeast(CLEAN);
@@ -210,24 +227,18 @@ fn unseen(ours: &Runner<'_>, of: usize) -> Line {
     }
 }
 
-/// The ratio of the medians of maxima, to the peer whose median is the smallest; the interval is that
-/// of the paired ratios.
-fn worst(ours: &Runner<'_>, peers: &[Runner<'_>], which: usize, name: &str) -> Line {
-    let worst = |of: &Runner<'_>| median(of.worst(which));
-    for peer in peers {
-        eprintln!("row 12: {name}: {}, median {} ns", peer.name, worst(peer));
-    }
-    let peer = peers
-        .iter()
-        .min_by(|a, b| worst(a).total_cmp(&worst(b)))
-        .expect("there is a peer");
+/// Of these the one whose median is the smallest.
+fn best(peers: &[Runner<'_>], which: usize) -> usize {
+    let medians = peers.iter().map(|peer| peer.median(which)).enumerate();
+    let least = medians.min_by(|a, b| a.1.total_cmp(&b.1));
+    least.expect("there is a peer").0
+}
+
+/// The ratio of the medians of maxima.
+fn worst(ours: &Runner<'_>, peer: &Runner<'_>, which: usize, name: &str) -> Line {
     let bar = Bar::TimeAtMost(1.0);
     let pairs: Vec<(f64, f64)> = ours.worst(which).zip(peer.worst(which)).collect();
-    let paired = outcome(&pairs, bar);
-    let outcome = Outcome {
-        ratio: paired.ours / paired.theirs,
-        ..paired
-    };
+    let outcome = outcome_of_medians(&pairs, bar);
     line(12, name, &peer.name, bar, &outcome)
 }
 
@@ -281,8 +292,8 @@ fn none(name: &str, unit: &'static str, count: usize, all: usize, runs: usize) -
         ours: count as f64,
         theirs: all as f64,
         ratio,
-        interval: [ratio; 2],
-        pairs: runs,
+        interval: [f64::NAN; 2],
+        pairs: vec![(ratio, 0.0); runs],
     };
     Line {
         unit,

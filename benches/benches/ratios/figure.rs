@@ -26,8 +26,13 @@ impl Figure<'_> {
             best_peer: self.peer.into(),
             peer: outcome.theirs,
             ratio: outcome.ratio,
-            interval: outcome.interval,
-            pairs: outcome.pairs,
+            // Of one figure there is none.
+            interval: if pairs.len() > 1 {
+                outcome.interval
+            } else {
+                [f64::NAN; 2]
+            },
+            pairs: pairs.len(),
             bar: self.bar.unwrap_or(f64::NAN),
             ok: self.bar.is_none_or(|bar| outcome.ours <= bar),
             unsure: false,

@@ -1,5 +1,6 @@
 //! Rows 7 to 10: what flushes cost.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,12 +8,14 @@ use std::sync::Arc;
 use sessionwheel::DefaultHashBuilder;
 use sessionwheel_bench::Payload;
 use sessionwheel_bench::peers::{
-    Dash, LruShards, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap, Seconds, Wheel,
+    AsItComes, Dash, LruShards, Ours, Papaya, Peer, QuickCache, RwLocked, SccMap, Seconds, Wheel,
 };
 
 use crate::flushing::{self, Inline, Noted, Worst};
 use crate::rows::{Line, against, line, reported, say};
-use sessionwheel_bench::contest::{Bar, Contestant, Outcome, Plan, Run, best, compare, median};
+use sessionwheel_bench::contest::{
+    Bar, Contestant, Plan, Run, best, compare, median, outcome_beside, outcome_of_medians,
+};
 
 type Std = RandomState;
 type Our = DefaultHashBuilder;
@@ -148,14 +151,10 @@ fn each_second<W: Wheel>(n: usize, span: Seconds, seconds: Seconds, plan: Plan) 
         }));
         all
     };
-    // A tenth of the time tells scouts enough: a scan costs most at the beginning.
-    let scouting = peers(
-        &scouts,
-        plan.part_scouted(n / SCOUTED),
-        seconds.div_ceil(10),
-    );
+    // A part of the time tells scouts enough: a scan costs most at the beginning, where the worst flush is too.
+    let scouting = peers(&scouts, plan.part_scouted(n), seconds.div_ceil(30));
     let fastest = best(&scouting, plan).name.clone();
-    let steadiest = least(&scouts.borrow()).0;
+    let steadiest = least(&scouts.borrow());
 
     let all = peers(&worst, n, seconds);
     let mut ours = flushing::every_second::<W>(n, (span, seconds), &worst);
@@ -171,33 +170,68 @@ fn each_second<W: Wheel>(n: usize, span: Seconds, seconds: Seconds, plan: Plan) 
             lines.insert(at, if first { line } else { reported(line) });
         }
     }
-
-    let mut worst = worst.borrow_mut();
-    let ours = worst.remove(&W::name()).expect("it was measured");
-    let (steadiest, theirs) = least(&worst);
-    let pairs = ours.len().min(worst[&steadiest].len());
-    let ours = median(ours.into_iter());
     let bar = Bar::TimeAtMost(1.0);
-    let outcome = Outcome {
-        ours,
-        theirs,
-        ratio: ours / theirs,
-        interval: [ours / theirs; 2],
-        pairs,
-    };
-    let name = format!("{name}, worst");
-    lines.push(line(9, &name, &steadiest, bar, &outcome));
+    lines.push(worst_single(
+        &name,
+        (&W::name(), &worst),
+        &all,
+        &mut ours,
+        plan,
+    ));
+
+    if plan.has_bars_only() {
+        return lines;
+    }
+    let as_it_comes = AsItComes::<W>::name();
+    let mut helped = flushing::every_second::<AsItComes<W>>(n, (span, seconds), &worst);
+    let outcome = compare(&mut helped, &mut ours, bar, plan.reported_in(3));
+    let name = format!("{name}, {as_it_comes}");
+    lines.push(reported(line(9, &name, &W::name(), bar, &outcome)));
     lines
 }
 
+/// The line of the worst single flush, beside the peer whose is the least: more runs of the two where those
+/// that there have been do not do.
+fn worst_single(
+    name: &str,
+    (we, worst): (&str, &Worst),
+    all: &[Contestant],
+    ours: &mut Run,
+    plan: Plan,
+) -> Line {
+    let steadiest = {
+        let mut of_peers = worst.borrow().clone();
+        of_peers.remove(we);
+        least(&of_peers)
+    };
+    let pairs = || -> Vec<(f64, f64)> {
+        let worst = worst.borrow();
+        let (ours, theirs) = (&worst[we], &worst[&steadiest]);
+        // Ours has run beside all of them.
+        let ours = &ours[ours.len().saturating_sub(theirs.len())..];
+        ours.iter().copied().zip(theirs.iter().copied()).collect()
+    };
+    let bar = Bar::TimeAtMost(1.0);
+    let mut outcome = outcome_of_medians(&pairs(), bar);
+    if bar.straddled_by(outcome.interval) && outcome.pairs.len() < plan.more {
+        let peer = all.iter().find(|peer| peer.name == steadiest);
+        let mut theirs = peer.expect("who was measured").prepare();
+        while pairs().len() < plan.more {
+            ours();
+            theirs();
+        }
+        outcome = outcome_of_medians(&pairs(), bar);
+    }
+    line(9, &format!("{name}, worst"), &steadiest, bar, &outcome)
+}
+
 /// Whose median is the least.
-fn least(worst: &std::collections::BTreeMap<String, Vec<f64>>) -> (String, f64) {
+fn least(worst: &BTreeMap<String, Vec<f64>>) -> String {
     let medians = worst
         .iter()
-        .map(|(name, all)| (name.clone(), median(all.iter().copied())));
-    medians
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .expect("there is a peer")
+        .map(|(name, all)| (name, median(all.iter().copied())));
+    let least = medians.min_by(|a, b| a.1.total_cmp(&b.1));
+    least.expect("there is a peer").0.clone()
 }
 
 pub(crate) fn every_second<W: Wheel>(plan: Plan) -> Vec<Line> {
@@ -211,19 +245,20 @@ pub(crate) fn nothing_due<W: Wheel<u64>>(plan: Plan) -> Vec<Line> {
     let name = format!("flush with nothing due, {large} against {small}");
     say(10, &name);
     let bar = Bar::TimeAtMost(1.2);
-    let mut ours = flushing::nothing_due::<W>(large, 1_000);
-    let mut theirs = flushing::nothing_due::<W>(small, 1_000);
+    let mut ours = flushing::nothing_due::<W>(large, 1_000, false);
+    let mut theirs = flushing::nothing_due::<W>(small, 1_000, false);
     let outcome = compare(&mut ours, &mut theirs, bar, plan);
-    let name_time = format!("flush with nothing due, {large}, against 2 µs");
-    let bar_time = Bar::TimeAtMost(1.0);
-    let time = Outcome {
-        theirs: 2_000.0,
-        ratio: outcome.ours / 2_000.0,
-        interval: [outcome.ours / 2_000.0; 2],
-        ..outcome.clone()
-    };
-    vec![
-        line(10, &name, "ours, small", bar, &outcome),
-        line(10, &name_time, "2 µs", bar_time, &time),
-    ]
+    let mut lines = vec![line(10, &name, "ours, small", bar, &outcome)];
+    let name = format!("flush with nothing due, {large}, against 2 µs");
+    let bar = Bar::TimeAtMost(1.0);
+    let time = outcome_beside(&outcome.pairs, 2_000.0, bar);
+    lines.push(line(10, &name, "2 µs", bar, &time));
+    if plan.has_bars_only() {
+        return lines;
+    }
+    let name = format!("flush with nothing due, {large}, with helpers");
+    let mut helped = flushing::nothing_due::<W>(large, 1_000, true);
+    let outcome = compare(&mut helped, &mut ours, bar, plan.reported());
+    lines.push(reported(line(10, &name, "ours", bar, &outcome)));
+    lines
 }

@@ -192,7 +192,7 @@ pub(crate) fn drop_with(n: usize, threads: usize) -> Run {
     })
 }
 
-/// The worst single flush of each run, in nanoseconds, by peer.
+/// The worst single flush of each run, its last destructor included, in nanoseconds, by peer.
 pub(crate) type Worst = Rc<RefCell<BTreeMap<String, Vec<f64>>>>;
 
 /// A flush every second for so many seconds of lifetimes that are spread over `span`: for each that
@@ -218,9 +218,9 @@ pub(crate) fn every_second<P: Peer>(
         for second in 1..=seconds {
             let start = Instant::now();
             removed += peer.flush(first + second);
+            peer.settle();
             worst_time = worst_time.max(start.elapsed().as_nanos());
         }
-        peer.settle();
         let time = each(start, removed);
         let mut worst = worst.borrow_mut();
         worst.entry(P::name()).or_default().push(worst_time as f64);
@@ -228,9 +228,9 @@ pub(crate) fn every_second<P: Peer>(
     })
 }
 
-/// A flush that finds nothing due.
-pub(crate) fn nothing_due<W: Wheel<u64>>(n: usize, flushes: usize) -> Run {
-    let wheel = W::build(false, Some(16));
+/// A flush that finds nothing due, by the caller alone or with the default helpers.
+pub(crate) fn nothing_due<W: Wheel<u64>>(n: usize, flushes: usize, helped: bool) -> Run {
+    let wheel = W::build(helped, Some(16));
     let mut draw = Ids::new(10);
     for id in Ids::new(1).many(n) {
         let (deadline, payload) = (LATE + draw.below(6_900) as u64, 0);

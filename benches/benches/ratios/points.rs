@@ -9,7 +9,7 @@ use sessionwheel_bench::peers::{
 
 use crate::rows::{Line, line, reported, say};
 use crate::work::{self, Scaled};
-use sessionwheel_bench::contest::{Bar, Outcome, Plan, compare, scouted};
+use sessionwheel_bench::contest::{Bar, Outcome, Plan, compare, geometric, scouted};
 
 type Std = RandomState;
 type Our = DefaultHashBuilder;
@@ -40,7 +40,7 @@ struct Row {
 
 impl Row {
     /// All points at a size: each with a line for every group.
-    fn points(&self, n: usize, plan: Plan) -> Vec<(usize, Line)> {
+    fn points(&self, n: usize, plan: Plan) -> Vec<(usize, Line, Outcome)> {
         say(
             self.number,
             &format!("{}, {n} sessions, scouting", self.name),
@@ -94,27 +94,25 @@ impl Row {
                     line.name = format!("{name}, {refused} inserts refused");
                 }
                 let line = if has_bar { line } else { reported(line) };
-                lines.push((at, group, line));
+                lines.push((at, group, line, outcome));
             }
         }
-        lines.sort_by_key(|&(at, group, _)| (group, at));
+        lines.sort_by_key(|&(at, group, ..)| (group, at));
         lines
             .into_iter()
-            .map(|(_, group, line)| (group, line))
+            .map(|(_, group, line, outcome)| (group, line, outcome))
             .collect()
     }
 
-    fn lines(&self, plan: Plan) -> Vec<(usize, Line)> {
+    fn lines(&self, plan: Plan) -> (Vec<Line>, Vec<Outcome>) {
         let sizes = [20_000, 1_000_000].map(|n| n / plan.divisor);
         let mut lines = sizes.map(|n| self.points(n, plan)).concat();
-        lines.sort_by_key(|&(group, _)| group);
+        lines.sort_by_key(|&(group, ..)| group);
         lines
+            .into_iter()
+            .map(|(_, line, outcome)| (line, outcome))
+            .unzip()
     }
-}
-
-fn geometric_mean(numbers: impl Iterator<Item = f64> + Clone) -> f64 {
-    let n = numbers.clone().count();
-    (numbers.map(f64::ln).sum::<f64>() / n as f64).exp()
 }
 
 pub(crate) fn cloned(plan: Plan) -> Vec<Line> {
@@ -128,16 +126,9 @@ pub(crate) fn cloned(plan: Plan) -> Vec<Line> {
             SccIndex<Std>, SccIndex<Our>, QuickCache<Std>, QuickCache<Our>),
         groups: vec![("", Some(0.9))],
     };
-    let mut lines: Vec<Line> = row.lines(plan).into_iter().map(|(_, line)| line).collect();
-    let ratio = geometric_mean(lines.iter().map(|line| line.ratio));
-    let mean = Outcome {
-        ours: geometric_mean(lines.iter().map(|line| line.ours)),
-        theirs: geometric_mean(lines.iter().map(|line| line.peer)),
-        ratio,
-        interval: [0, 1].map(|end| geometric_mean(lines.iter().map(|line| line.interval[end]))),
-        pairs: lines.iter().map(|line| line.pairs).min().unwrap_or(0),
-    };
+    let (mut lines, outcomes) = row.lines(plan);
     let bar = Bar::ThroughputAtLeast(1.1);
+    let mean = geometric(&outcomes, bar);
     lines.push(line(
         3,
         "hit cloned, geometric mean",
@@ -163,5 +154,5 @@ pub(crate) fn mix(plan: Plan) -> Vec<Line> {
         peers,
         groups: vec![("", Some(1.0)), ("moka", Some(3.0)), ("OpenSSL", None)],
     };
-    row.lines(plan).into_iter().map(|(_, line)| line).collect()
+    row.lines(plan).0
 }

@@ -19,13 +19,13 @@ pub(crate) struct Line {
     pub(crate) pairs: usize,
     /// Not a number where there is none.
     pub(crate) bar: f64,
+    /// Whether the median meets the bar; the table says `~` all the same where it is unsure.
     pub(crate) ok: bool,
     /// The interval straddles the bar, after all pairs.
     pub(crate) unsure: bool,
 }
 
 pub(crate) fn line(row: u8, name: &str, best_peer: &str, bar: Bar, outcome: &Outcome) -> Line {
-    let [low, high] = outcome.interval;
     Line {
         row,
         name: name.into(),
@@ -35,10 +35,10 @@ pub(crate) fn line(row: u8, name: &str, best_peer: &str, bar: Bar, outcome: &Out
         peer: outcome.theirs,
         ratio: outcome.ratio,
         interval: outcome.interval,
-        pairs: outcome.pairs,
+        pairs: outcome.pairs.len(),
         bar: bar.number(),
         ok: bar.holds(outcome.ratio),
-        unsure: bar.holds(low) != bar.holds(high),
+        unsure: bar.straddled_by(outcome.interval),
     }
 }
 

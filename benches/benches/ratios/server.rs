@@ -1,15 +1,16 @@
 //! Row 15: a rustls server whose store is full of sessions. Real TLS 1.3 handshakes between a client
 //! and a server in memory; the store is stateful, so each resumption is a take and two puts.
 //!
-//! A server's time is the wall time of its calls (and of making and dropping its connection), on a
-//! thread that does nothing else meanwhile. The store's time is the wall time of its calls, seen from
-//! inside an adapter around it, two readings of the clock for each call included.
+//! A server's time is what its calls (and making and dropping its connection) take of the thread's processor
+//! time. The store's time is the wall time of its calls, seen from inside an adapter around it, two readings of
+//! the clock for each call included.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use cpu_time::ThreadTime;
 use rustls::client::Resumption;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -24,7 +25,7 @@ use sessionwheel_rustls::RustlsStore;
 
 use crate::figure::is_smoke;
 use crate::rows::{Line, line, reported};
-use sessionwheel_bench::contest::{Bar, Outcome, Plan, Run, compare};
+use sessionwheel_bench::contest::{Bar, Plan, Run, compare, in_turn, outcome, outcome_beside};
 
 const NAME: &str = "localhost";
 const LIFETIME: Duration = Duration::from_secs(7_200);
@@ -124,7 +125,7 @@ impl Site {
     /// server's calls.
     fn handshake(&self) -> (HandshakeKind, Duration) {
         fn timed<R>(spent: &mut Duration, call: impl FnOnce() -> R) -> R {
-            let start = Instant::now();
+            let start = ThreadTime::now();
             let result = call();
             *spent += start.elapsed();
             result
@@ -262,12 +263,15 @@ pub(crate) fn resumed(plan: Plan) -> Vec<Line> {
         let name = format!("store time of a resumed handshake, {large}, {what}");
         let mut pair = [site, &few].map(|site| run(site, |cost| cost.store));
         let [ours, theirs] = &mut pair;
-        let outcome = compare(ours, theirs, against, plan);
-        lines.push(line(15, &name, "1.5 µs", bar, &beside(&outcome, 1_500.0)));
+        let beside = |pairs: &[_]| outcome_beside(pairs, 1_500.0, bar);
+        let sure = |pairs: &[_]| !bar.straddled_by(beside(pairs).interval);
+        let pairs = in_turn(ours, theirs, plan, sure);
+        lines.push(line(15, &name, "1.5 µs", bar, &beside(&pairs)));
+        let outcome = outcome(&pairs, against);
         lines.push(reported(line(15, &name, "ours, 256", against, &outcome)));
     }
 
-    let name = format!("server's time of a resumed handshake, {large} against {SMALL}");
+    let name = format!("server's processor time of a resumed handshake, {large} against {SMALL}");
     let bar = Bar::TimeAtMost(1.05);
     let mut pair = [&many, &few].map(|site| run(site, |cost| cost.server));
     let [ours, theirs] = &mut pair;
@@ -312,14 +316,4 @@ fn curve(plan: Plan, handshakes: usize, few: &Rc<Site>) -> Vec<Line> {
         reported(line(15, &name, "ours, 256", against, &outcome))
     });
     each.into()
-}
-
-/// Our time beside one that is given.
-fn beside(outcome: &Outcome, time: f64) -> Outcome {
-    Outcome {
-        theirs: time,
-        ratio: outcome.ours / time,
-        interval: outcome.interval.map(|ratio| ratio * outcome.theirs / time),
-        ..outcome.clone()
-    }
 }

@@ -266,7 +266,8 @@ impl<S: Hasher, V: Value> Peer<V> for LruShards<S, V> {
 pub struct Rustls(Arc<ServerSessionMemoryCache>);
 
 impl Peer for Rustls {
-    handed_as_is!(Payload);
+    /// Its caller hands over two vectors, which a handshake has made anyway.
+    type Prepared = (Vec<u8>, Vec<u8>);
 
     const EXPIRY: Expiry = Expiry::None;
     const BOUNDED: bool = true;
@@ -280,8 +281,13 @@ impl Peer for Rustls {
     }
 
     #[inline]
-    fn add(&self, (id, session): (Id, Session), _: Seconds) {
-        self.0.put(id.to_vec(), session.payload.to_vec());
+    fn prepare(id: Id, session: Session) -> Self::Prepared {
+        (id.to_vec(), session.payload.to_vec())
+    }
+
+    #[inline]
+    fn add(&self, (id, value): Self::Prepared, _: Seconds) {
+        self.0.put(id, value);
     }
 
     #[inline]

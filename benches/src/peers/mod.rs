@@ -16,7 +16,7 @@ pub use caches::{LruShards, MiniMoka, Moka, QuickCache, Rustls};
 pub use maps::{Dash, Hashbrown, Papaya, RwLocked, SccIndex, SccMap};
 #[cfg(feature = "openssl")]
 pub use openssl::OpenSsl;
-pub use ours::{Ours, Wheel, at, refused};
+pub use ours::{AsItComes, Ours, Wheel, at, refused};
 pub use sessions::Sessions;
 
 use std::collections::hash_map::RandomState;
@@ -220,5 +220,7 @@ mod tests {
     fn every_peer_has_dropped_what_it_flushed_when_it_has_settled() {
         each_peer!(drops_what_it_flushes());
         drops_what_it_flushes::<super::Sessions>();
+        drops_what_it_flushes::<super::AsItComes<super::Ours>>();
+        drops_what_it_flushes::<super::AsItComes<super::Sessions>>();
     }
 }

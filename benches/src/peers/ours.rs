@@ -12,12 +12,18 @@ pub trait Wheel<V: Value = Payload>: Peer<V> {
     /// An empty one with these shards, whose flushes stay on their thread unless they are `helped`.
     fn build(helped: bool, shards: Option<usize>) -> Self;
 
+    /// One with a maximum that nothing here reaches and with the helpers that it has by default.
+    fn as_it_comes() -> Self;
+
     /// Removed and not dropped.
     fn garbage(&self) -> usize;
 
     /// Drops what can be dropped.
     fn reclaim(&self) -> usize;
 }
+
+/// More sessions than any bench has in a cache that keeps to a maximum without having to.
+pub(super) const UNREACHED: Option<usize> = Some(4_000_000);
 
 /// [`ExpiringMap`], whose flushes stay on their thread.
 #[derive(Debug)]
@@ -102,11 +108,67 @@ impl<V: Value> Wheel<V> for Ours<V> {
         Self(builder.build().expect("good numbers"))
     }
 
+    fn as_it_comes() -> Self {
+        let builder = ExpiringMap::builder().maximum(UNREACHED);
+        Self(builder.build().expect("good numbers"))
+    }
+
     fn garbage(&self) -> usize {
         self.0.stats().garbage as usize
     }
 
     fn reclaim(&self) -> usize {
         self.0.reclaim()
+    }
+}
+
+/// Ours with a maximum and with the helpers that it has by default. (The others have neither, unless a bench is
+/// about them.)
+#[derive(Debug)]
+pub struct AsItComes<W>(W);
+
+impl<V: Value, W: Wheel<V>> Peer<V> for AsItComes<W> {
+    type Prepared = W::Prepared;
+
+    const EXPIRY: Expiry = W::EXPIRY;
+    const BOUNDED: bool = W::BOUNDED;
+
+    fn name() -> String {
+        format!("{}, a maximum and helpers", W::name())
+    }
+
+    fn new(_: Option<usize>) -> Self {
+        Self(W::as_it_comes())
+    }
+
+    fn prepare(id: Id, session: Session<V>) -> Self::Prepared {
+        W::prepare(id, session)
+    }
+
+    #[inline]
+    fn add(&self, prepared: Self::Prepared, now: Seconds) {
+        self.0.add(prepared, now);
+    }
+
+    #[inline]
+    fn get(&self, id: &Id, now: Seconds) -> Option<V> {
+        self.0.get(id, now)
+    }
+
+    #[inline]
+    fn take(&self, id: &Id, now: Seconds) -> Option<V> {
+        self.0.take(id, now)
+    }
+
+    fn flush(&self, at: Seconds) -> usize {
+        self.0.flush(at)
+    }
+
+    fn settle(&self) {
+        self.0.settle();
+    }
+
+    fn count(&self) -> Option<usize> {
+        self.0.count()
     }
 }

@@ -7,7 +7,7 @@ use sessionwheel::{
     SessionOptions,
 };
 
-use super::ours::note_refused;
+use super::ours::{UNREACHED, note_refused};
 use super::{Expiry, Peer, Seconds, Session, Value, Wheel, at, handed_as_is};
 use crate::{Id, Payload};
 
@@ -100,6 +100,10 @@ impl<V: Value> Wheel<V> for Sessions<V> {
             }
             builder
         })
+    }
+
+    fn as_it_comes() -> Self {
+        Self::with(|builder| builder.maximum(UNREACHED))
     }
 
     fn garbage(&self) -> usize {
