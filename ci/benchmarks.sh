@@ -13,5 +13,5 @@ bench() {
 }
 
 bench ratios -- --json "${quick[@]}" | tee "$measured/ratios.json"
-bench stall -- --json --quick --share 50 | tee "$measured/stall.json"
-bench report -- --ratios "$measured/ratios.json" --stall "$measured/stall.json"
+bench stall -- --json --quick | tee "$measured/stall.json"
+bench report -- --write --ratios "$measured/ratios.json" --stall "$measured/stall.json"

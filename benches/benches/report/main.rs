@@ -1,12 +1,13 @@
 //! Draws the pictures of BENCHMARKS.md from measurements made now, and fills in its tables.
 //!
 //! ```text
-//! cargo bench --bench report --features openssl                     # the pictures
-//! cargo bench --bench report -- --only lookup                       # one of them
-//! cargo bench --bench report -- --only none --ratios ratios.json    # the table of the ratios
+//! cargo bench --bench report --features openssl -- --write                  # the pictures
+//! cargo bench --bench report -- --write --only lookup                       # one of them
+//! cargo bench --bench report -- --write --only none --ratios ratios.json    # the table of the ratios
 //! ```
 //!
-//! `ci/benchmarks.sh` runs all that the page consists of.
+//! `ci/benchmarks.sh` runs all that the page consists of. Without `--write` sizes are small, and it is only
+//! shown that everything can be drawn: so `cargo bench` leaves the page as it is.
 #![forbid(unsafe_code)]
 
 mod draw;
@@ -43,6 +44,9 @@ struct Arguments {
     /// Only this picture; may be given again.
     #[arg(long)]
     only: Vec<Part>,
+    /// Measure in earnest, and write the pictures and the tables.
+    #[arg(long)]
+    write: bool,
     /// Where the pictures go.
     #[arg(long, default_value = "docs/plots")]
     plots: PathBuf,
@@ -170,13 +174,15 @@ const PICTURES: [(Part, Draw); 4] = [
 fn run() -> Result<()> {
     let arguments = Arguments::parse();
     // Without `--bench` it is a test target of `cargo test --benches`.
-    let sizes = Sizes::new(arguments.bench);
+    let write = arguments.bench && arguments.write;
+    let sizes = Sizes::new(write);
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(part);
     let folder = from_root(&arguments.plots);
     for (_, draw) in PICTURES.iter().filter(|(part, _)| wanted(part)) {
         let Picture { file, points, svg } = draw(sizes)?;
-        println!("{file}: {points} points, {} bytes", svg.len());
-        if arguments.bench {
+        let kept = if write { "" } else { ", small and not written" };
+        println!("{file}: {points} points, {} bytes{kept}", svg.len());
+        if write {
             std::fs::create_dir_all(&folder)?;
             std::fs::write(folder.join(file), svg)?;
         }
@@ -191,8 +197,11 @@ fn run() -> Result<()> {
         let json = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
         let text = std::fs::read_to_string(&page_file)?;
         let table: String = table(&json)?;
+        let page = page::filled_in(&text, name, &table)?;
         println!("table {name}: {} lines", table.lines().count());
-        std::fs::write(&page_file, page::filled_in(&text, name, &table)?)?;
+        if write {
+            std::fs::write(&page_file, page)?;
+        }
     }
     Ok(())
 }

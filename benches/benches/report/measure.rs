@@ -77,10 +77,10 @@ macro_rules! each {
 macro_rules! openssl {
     ($f:ident $arguments:tt) => {{
         #[cfg(feature = "openssl")]
-        let series = vec![$f::<OpenSsl> $arguments];
+        let it = vec![$f::<OpenSsl> $arguments];
         #[cfg(not(feature = "openssl"))]
-        let series = Vec::<Series>::new();
-        series
+        let it = Vec::new();
+        it
     }};
 }
 
@@ -206,8 +206,10 @@ fn insert<P: Peer>(sizes: Sizes, (kind, lifetime): (&str, fn(&mut Ids) -> Second
 
 pub(crate) fn timelines(sizes: Sizes) -> Vec<Panel> {
     let population = Population::new(sizes.flushed(), 50);
-    each!(line(&population);
-        Ours, Dash<Our>, Papaya<Our>, SccMap<Our>, QuickCache<Our>, RwLocked<Our>)
+    let mut panels = each!(line(&population);
+        Ours, Dash<Our>, Papaya<Our>, SccMap<Our>, QuickCache<Our>, RwLocked<Our>);
+    panels.extend(openssl!(line(&population)));
+    panels
 }
 
 fn line<P: Peer>(population: &Population) -> Panel {

@@ -45,6 +45,11 @@ pub(crate) fn ratios(json: &str) -> Result<String> {
     for line in objects(json) {
         let line = line?;
         let unit = text(&line["unit"]);
+        let [low, high] = [0, 1].map(|end| &line["interval"][end]);
+        let interval = match low.is_null() || high.is_null() {
+            true => "–".into(),
+            false => format!("{}–{}", number(low), number(high)),
+        };
         let state = match (line["bar"].is_null(), &line["unsure"], &line["ok"]) {
             (true, ..) => "",
             (_, Value::Bool(true), _) => "~",
@@ -53,53 +58,81 @@ pub(crate) fn ratios(json: &str) -> Result<String> {
         };
         writeln!(
             table,
-            "| {} | {} | {} {unit} | {} | {} | {} | {}–{} | {} | {state} |",
+            "| {} | {} | {} {unit} | {} | {} | {} | {interval} | {} | {state} |",
             line["row"],
             text(&line["name"]),
             number(&line["ours"]),
             text(&line["best_peer"]),
             number(&line["peer"]),
             number(&line["ratio"]),
-            number(&line["interval"][0]),
-            number(&line["interval"][1]),
             number(&line["bar"]),
         )?;
     }
     Ok(table)
 }
 
-/// What a flush does to those beside it: times in µs.
+/// What a flush does to those beside it: times in µs. For each peer what there was beside the flush of its
+/// cache, and for comparison the 99.9th percentile of lookups beside the other two modes; and where ours ran
+/// its destructors.
 pub(crate) fn stall(json: &str) -> Result<String> {
     let mut table = String::from(
-        "| sessions | due | peer | the flusher | ms each | lookups p50 | p99 | p99.9 | max | inserts p99.9 | max | waits over 1 ms, unseen by the control |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| sessions | due | peer | flush, ms | operations beside each | lookups p50 | p99 | p99.9 | max | no flush: p99.9 \
+         | another's: p99.9 | inserts p99.9 | max | waits over 1 ms, unseen by the control |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
+    let mut swept = String::from(
+        "| sessions | due | swept | destructors on the flusher | on the worker | elsewhere | in `reclaim()` | waiting when \
+         the flush returned | 1 s later | after `reclaim()` |\n|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    let mut others = [Value::Null, Value::Null];
     for line in objects(json) {
         let line = line?;
-        let Some(mode) = line["mode"].as_str() else {
-            continue; // destructors, or not applicable
-        };
-        let does = match mode {
-            "idle" => "sleeps",
-            "unrelated" => "flushes another cache",
-            _ => "flushes this cache",
-        };
         let (lookups, inserts) = (&line["lookups"], &line["inserts"]);
-        writeln!(
-            table,
-            "| {} | {} % | {} | {does} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            line["sessions"],
-            line["share"],
-            text(&line["peer"]),
-            number(&line["ms_each"]),
-            number(&lookups["p50"]),
-            number(&lookups["p99"]),
-            number(&lookups["p99.9"]),
-            number(&lookups["max"]),
-            number(&inserts["p99.9"]),
-            number(&inserts["max"]),
-            line["waits_unseen"],
-        )?;
+        match line["mode"].as_str() {
+            Some("idle") => others[0] = lookups["p99.9"].clone(),
+            Some("unrelated") => others[1] = lookups["p99.9"].clone(),
+            Some(_) => {
+                let windows = line["windows"].as_f64().unwrap_or(1.0);
+                let operations = line["operations"].as_f64().unwrap_or(0.0) / windows;
+                writeln!(
+                    table,
+                    "| {} | {} % | {} | {} | {operations:.0} | {} | {} | {} | {} | {} | {} | {} | {} | {} in {windows} |",
+                    line["sessions"],
+                    line["share"],
+                    text(&line["peer"]),
+                    number(&line["ms_each"]),
+                    number(&lookups["p50"]),
+                    number(&lookups["p99"]),
+                    number(&lookups["p99.9"]),
+                    number(&lookups["max"]),
+                    number(&others[0]),
+                    number(&others[1]),
+                    number(&inserts["p99.9"]),
+                    number(&inserts["max"]),
+                    line["waits_unseen"],
+                )?;
+            }
+            None if line["destructors"].is_object() => {
+                let (ran, garbage) = (&line["destructors"], &line["garbage"]);
+                writeln!(
+                    swept,
+                    "| {} | {} % | {} | {} | {} | {} | {} | {} | {} | {} |",
+                    line["sessions"],
+                    line["share"],
+                    line["swept"],
+                    ran["flusher"],
+                    ran["worker"],
+                    ran["background"],
+                    ran["reclaim"],
+                    garbage["at_once"],
+                    garbage["later"],
+                    garbage["after_reclaim"],
+                )?;
+            }
+            None => {} // not applicable
+        }
     }
-    Ok(table)
+    Ok(format!(
+        "{table}\nWhere the destructors of the sessions that ours swept ran (a run of its own):\n\n{swept}"
+    ))
 }

@@ -9,8 +9,11 @@ use crate::Case;
 /// Quantiles that are shown; the maximum comes last.
 const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 
-/// In µs.
+/// In µs; not numbers if there is nothing.
 fn quantiles(of: &Histogram<u64>) -> [f64; 4] {
+    if of.is_empty() {
+        return [f64::NAN; 4];
+    }
     let [p50, p99, p999] = QUANTILES.map(|q| of.value_at_quantile(q));
     [p50, p99, p999, of.max()].map(|ns| ns as f64 / 1e3)
 }
@@ -46,11 +49,11 @@ pub(crate) fn heading(case: &Case<'_>) {
     );
 }
 
-pub(crate) fn not_applicable(json: bool, peer: &str) {
+pub(crate) fn not_applicable(json: bool, peer: &str, why: &str) {
     if json {
-        println!("{}", json!({ "peer": peer, "n/a": true }));
+        println!("{}", json!({ "peer": peer, "n/a": why }));
     } else {
-        println!("{peer:<30} n/a: not flushed on request");
+        println!("{peer:<30} n/a: {why}");
     }
 }
 
@@ -86,7 +89,7 @@ pub(crate) fn report(case: &Case<'_>, peer: &str, mode: Mode, report: &Report) {
     }
     let spread =
         |[p50, p99, p999, max]: [f64; 4]| format!("{p50:>7.2} {p99:>7.2} {p999:>8.2} {max:>10.1}");
-    println!(
+    let line = format!(
         "{:<30} {:<9} {:>9} {:>10} {} {} {:>7} {:>7} {:>7} {:>8.2} {:>8.1} {:>7}",
         peer,
         mode.name(),
@@ -101,6 +104,7 @@ pub(crate) fn report(case: &Case<'_>, peer: &str, mode: Mode, report: &Report) {
         control[3],
         report.pauses.len(),
     );
+    println!("{}", line.replace("NaN", "  -"));
 }
 
 pub(crate) fn destructors(case: &Case<'_>, seen: &Destructors) {
