@@ -135,6 +135,20 @@ mod tests {
     }
 
     #[test]
+    fn tombstones_are_no_deadlines() {
+        for tombstone in [Deadline::EXPIRED, Deadline::EVICTED, Deadline::CLOSED] {
+            assert!(tombstone.is_tombstone(), "{tombstone:?}");
+        }
+        for deadline in [deadline(0), deadline(1), Deadline::LAST, Deadline::NEVER] {
+            assert!(!deadline.is_tombstone(), "{deadline:?}");
+        }
+        assert_eq!(
+            (deadline(LAST), deadline(LAST + 1)),
+            (Deadline::LAST, Deadline::NEVER)
+        );
+    }
+
+    #[test]
     fn a_passed_deadline_lies_at_or_before_the_last_due_tick() {
         assert_eq!(moment(0).last_due_tick(4), 0);
         for d in [0u64, 1, 15, 16, 17, 255, 256] {

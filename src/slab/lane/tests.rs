@@ -87,6 +87,8 @@ fn a_goal_is_as_far_as_it_is_and_never_behind() {
     lane.count_recycled(5);
     let left = [4, 5, 6, 9].map(|goal| lane.left_to(goal));
     assert_eq!(left, [0, 0, 1, 4]);
+    // As far as a signed number goes.
+    assert_eq!(lane.left_to(5 + u64::MAX / 2), u64::MAX / 2);
     // The count goes round, and so does the goal.
     lane.count_recycled(u64::MAX - 5);
     assert_eq!(lane.left_to(u64::MAX), 0);
@@ -140,6 +142,37 @@ fn single_ones_are_deferred_when_there_are_enough() {
     assert!(slots.slab.seal(Origin::Single, &guard));
     assert!(!slots.slab.seal(Origin::Single, &guard), "nothing is left");
     assert!(!slots.slab.seal(Origin::Flushed, &guard));
+}
+
+#[test]
+fn a_chain_is_retired_as_a_whole() {
+    let slots = Slots::new(u32::MAX);
+    let numbers = slots.linked(3);
+    let mut chain = Chain::default();
+    for &number in &numbers {
+        chain.push(&slots.slab, number);
+    }
+    let guard = reclaim::pin();
+    slots.slab.retire_chain(Chain::default(), &guard);
+    assert_eq!(slots.slab.garbage(), 0);
+    slots.slab.retire_chain(chain, &guard);
+    drop(guard);
+    let garbage = [Origin::Flushed, Origin::Single].map(|of| slots.slab.garbage_of(of));
+    assert_eq!((garbage, slots.values()), ([3, 0], 3));
+    slots.ripen(Origin::Flushed);
+    assert_eq!(slots.slab.recycle(Origin::Flushed, 9), 3);
+    assert_eq!((slots.slab.garbage(), slots.values()), (0, 0));
+}
+
+#[test]
+fn the_bound_of_slots_can_be_changed() {
+    let slots = Slots::new(2);
+    assert_eq!((slots.linked(2).len(), slots.slab.limit()), (2, 2));
+    assert!(slots.slab.take_fresh().is_none());
+    slots.slab.set_limit(3);
+    assert!(slots.slab.take_fresh().is_some());
+    slots.slab.set_limit(0);
+    assert!(slots.slab.take_fresh().is_none());
 }
 
 #[test]
