@@ -17,7 +17,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 
 /// A thread that removes what has expired, from [`SessionCache::spawn_flusher`].
 ///
-/// It stops when this is dropped, which waits for it to end the part of a flush that it is in, but not the flush; and
+/// It stops when this is dropped, which waits for it to end the part of a flush that it is in, some hundred sessions, but not the flush; and
 /// when the last handle of its cache is dropped. It uses no pool of threads, and may be dropped by a listener or a
 /// destructor, on whatever thread that runs.
 pub struct Flusher {
@@ -175,6 +175,7 @@ impl fmt::Debug for Flusher {
 mod tests {
     use super::*;
     use crate::cache::{Clock, Context, SessionId, SessionKey};
+    use crate::sync::OnceLock;
     use std::sync::mpsc;
 
     const START: Timestamp = Timestamp::from_secs(1 << 33);
@@ -256,6 +257,41 @@ mod tests {
         println!("{left} of {SESSIONS} left");
         assert!(0 < left && (left as u64) < SESSIONS);
         assert_eq!(cache.flush().removed, left);
+    }
+
+    #[test]
+    fn who_stops_it_at_full_pace_waits_for_no_more_than_a_part() {
+        const SESSIONS: usize = 20_000;
+        const PART: usize = 1_000;
+        let (clock, hand) = Clock::manual(START);
+        let stop = Arc::new(OnceLock::<Arc<AtomicU32>>::new());
+        let (flag, begun) = (stop.clone(), Arc::new(AtomicU32::new(0)));
+        let begins = begun.clone();
+        let cache = SessionCache::builder()
+            .clock(clock)
+            .maximum(None)
+            .automatic_flush(None)
+            // Takes long: until it is to be stopped.
+            .on_remove(move |_, (), _| {
+                begins.store(1, Ordering::Relaxed);
+                let stopped = |flag: &Arc<AtomicU32>| flag.load(Ordering::Relaxed) == 1;
+                until(|| flag.get().is_some_and(stopped));
+            })
+            .build()
+            .unwrap();
+        for n in 0..SESSIONS as u64 {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            let key = SessionKey::new(Context::DEFAULT, SessionId::from(id));
+            cache.insert(key, ()).unwrap();
+        }
+        let flusher = cache.spawn_flusher().unwrap();
+        assert!(stop.set(flusher.stop.clone()).is_ok());
+        hand.advance(Duration::from_secs(301));
+        until(|| begun.load(Ordering::Relaxed) == 1);
+        drop(flusher);
+        println!("{} of {SESSIONS} left", cache.len());
+        assert!((SESSIONS - PART..SESSIONS).contains(&cache.len()));
     }
 
     #[test]

@@ -24,8 +24,8 @@ const SHORTEST_REST: Duration = Duration::from_micros(100);
 /// After so many looks, or destructors, it asks how long it has been working.
 const LOOKS: usize = 32;
 
-/// Where it never rests: so that it can be stopped.
-const PART: usize = 1 << 14;
+/// Where it never rests: so that it can be stopped, and who stops it does not wait for many calls of a slow listener.
+const PART: usize = 512;
 
 /// So often in a row it tries to drop what was removed without getting anywhere.
 const TRIES: u32 = 128;
