@@ -9,7 +9,7 @@
 #[cfg(not(target_has_atomic = "64"))]
 compile_error!("sessionwheel needs 64-bit atomics");
 
-pub(crate) use std::sync::{Arc, OnceLock};
+pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
 #[cfg(not(any(loom, shuttle)))]
 mod imp {
@@ -28,7 +28,6 @@ mod imp {
         pub(crate) use std::thread::{spawn, yield_now};
     }
     pub(crate) use super::plain::UnsafeCell;
-    pub(crate) use std::sync::Weak;
     pub(crate) use std::thread::yield_now;
     pub(crate) use std::thread_local;
 }

@@ -81,6 +81,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     pub(super) fn new(inner: Inner<V>) -> Self {
         let inner = Arc::new(inner);
+        if let Some(external) = &inner.external {
+            external.is_outside_of(&inner);
+        }
         Self { inner }
     }
 
@@ -342,10 +345,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// ```
     pub fn retime(&self, key: &SessionKey, timeout: Duration) -> bool {
         let inner = &*self.inner;
-        let renewed = inner.renew(key, |session| {
-            session.set_timeout(timeout);
-            timeout
-        });
+        let renewed = inner.retime(key, timeout);
         if let (Some(Renewed::Shorter { fetched }), Some(external)) = (renewed, &inner.external) {
             external.shortened(key, fetched);
         }
@@ -424,11 +424,6 @@ impl<V: Send + Sync + 'static> Inner<V> {
         Ok(inserted)
     }
 
-    /// How long a session lives after a use that renews it.
-    pub(super) fn timeout_of(&self, session: &Session<V>) -> Duration {
-        session.timeout().unwrap_or(self.timeout)
-    }
-
     /// Until when a session lives that is inserted or renewed at `now`.
     pub(super) fn deadline(
         &self,
@@ -439,18 +434,27 @@ impl<V: Send + Sync + 'static> Inner<V> {
         now.saturating_add(timeout).min(self.lineage.end(session))
     }
 
-    /// Lets the session under `key` live for what `timeout_of` says of it, from now on.
-    pub(super) fn renew(
-        &self,
-        key: &SessionKey,
-        timeout_of: impl Fn(&Session<V>) -> Duration,
-    ) -> Option<Renewed> {
+    /// Lets the session under `key` live as long again after a use; no shorter than it would without, as one may that
+    /// came from outside.
+    pub(super) fn renew_by_use(&self, key: &SessionKey) {
+        let now = self.clock.now();
+        let deadline_of = |session: &Session<V>, old: Timestamp| {
+            let again = |timeout| self.deadline(session, timeout, now).max(old);
+            self.admits(key, session)
+                .then(|| again(session.timeout().unwrap_or(self.timeout)))
+        };
+        self.map.retime_from(key, deadline_of, now);
+    }
+
+    /// Lets the session under `key` live for `timeout` from now on, and after each use that renews it.
+    fn retime(&self, key: &SessionKey, timeout: Duration) -> Option<Renewed> {
         let now = self.clock.now();
         // Of the last one that was asked about, and that is the one whose deadline changes.
         let renewed = Cell::new(Renewed::Longer);
         let deadline_of = |session: &Session<V>, old: Timestamp| {
             self.admits(key, session).then(|| {
-                let new = self.deadline(session, timeout_of(session), now);
+                session.set_timeout(timeout);
+                let new = self.deadline(session, timeout, now);
                 if new < old {
                     let fetched = session.removals().is_some();
                     renewed.set(Renewed::Shorter { fetched });
@@ -474,6 +478,12 @@ impl<V: Send + Sync + 'static> Inner<V> {
         self.map
             .get(key, now, guard)
             .filter(|session| self.admits(key, session))
+    }
+
+    /// Whether there is a session under `key` that has not expired.
+    pub(super) fn holds(&self, key: &SessionKey) -> bool {
+        let guard = self.map.pin();
+        self.map.get(key, self.clock.now(), &guard).is_some()
     }
 
     /// Whether there is a session under `key` that has expired at `now`.

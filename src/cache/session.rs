@@ -147,7 +147,8 @@ impl Marks {
     }
 }
 
-/// A timeout in milliseconds, rounded up. What doesn't fit, 49 days, is for ever: another cap ends it.
+/// A timeout in milliseconds, or if it is longer than 24 days in seconds, rounded up. What doesn't fit, 68 years, is for
+/// ever.
 ///
 /// Relaxed: whoever renews beside a re-timing does it by one timeout or the other, as if he had come before or after.
 struct Span(AtomicU32);
@@ -157,6 +158,9 @@ impl Span {
         Self(AtomicU32::new(Self::of(timeout)))
     }
 
+    /// Set in a word that counts seconds.
+    const SECONDS: u32 = 1 << 31;
+
     fn of(timeout: Duration) -> u32 {
         // In 64 bits, for each insertion comes here: what does not fit there does not fit here.
         let parts = u64::from(timeout.subsec_nanos().div_ceil(1_000_000));
@@ -164,7 +168,21 @@ impl Span {
             .as_secs()
             .saturating_mul(1_000)
             .saturating_add(parts);
-        u32::try_from(millis).unwrap_or(u32::MAX)
+        match u32::try_from(millis) {
+            Ok(millis) if millis < Self::SECONDS => millis,
+            _ => Self::of_long(timeout),
+        }
+    }
+
+    #[cold]
+    fn of_long(timeout: Duration) -> u32 {
+        let seconds = timeout
+            .as_secs()
+            .saturating_add(u64::from(timeout.subsec_nanos() != 0));
+        match u32::try_from(seconds) {
+            Ok(seconds) if seconds < Self::SECONDS - 1 => Self::SECONDS | seconds,
+            _ => u32::MAX,
+        }
     }
 
     #[inline]
@@ -175,7 +193,8 @@ impl Span {
     fn get(&self) -> Duration {
         match self.word() {
             u32::MAX => Duration::MAX,
-            millis => Duration::from_millis(millis.into()),
+            word if word < Self::SECONDS => Duration::from_millis(word.into()),
+            word => Duration::from_secs((word & !Self::SECONDS).into()),
         }
     }
 
@@ -225,18 +244,31 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_are_rounded_up_to_milliseconds() {
+    fn timeouts_are_rounded_up_to_milliseconds_and_long_ones_to_seconds() {
         let of = |timeout| {
             Session::new((), &SessionOptions::default(), timeout, 0, NOW)
                 .timeout()
                 .unwrap()
         };
-        for exact in [0, 1, 300_000, u32::MAX - 1].map(|ms| Duration::from_millis(ms.into())) {
+        let [millis, seconds] = [Duration::from_millis, Duration::from_secs];
+        let nano = Duration::from_nanos(1);
+        let longest = (1 << 31) - 2;
+        for exact in [0, 1, 300_000, (1 << 31) - 1].map(millis) {
             assert_eq!(of(exact), exact);
+            let above = if exact < millis((1 << 31) - 1) {
+                exact + millis(1)
+            } else {
+                seconds(2_147_484)
+            };
+            assert_eq!(of(exact + nano), above);
         }
-        assert_eq!(of(Duration::from_nanos(1)), Duration::from_millis(1));
-        assert_eq!(of(Duration::from_secs(50 * 86_400)), Duration::MAX);
-        assert_eq!(of(Duration::MAX), Duration::MAX);
+        for exact in [2_147_484, 50 * 86_400, longest].map(seconds) {
+            assert_eq!(of(exact), exact);
+            assert_eq!(of(exact - nano), exact);
+        }
+        for endless in [seconds(longest) + nano, seconds(longest + 1), Duration::MAX] {
+            assert_eq!(of(endless), Duration::MAX);
+        }
     }
 
     #[test]

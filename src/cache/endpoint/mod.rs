@@ -161,12 +161,14 @@ impl<T> Resumed<T> {
 }
 
 impl<V: Send + Sync + 'static> SessionCache<V> {
-    /// The cache as the handshakes of a server use it.
+    /// The cache as the handshakes of a server use it: with [`Mode::Server`] or [`Mode::Both`]
+    /// (`SSL_SESS_CACHE_SERVER` of `SSL_CTX_set_session_cache_mode(3)`).
     pub fn server(&self) -> Endpoint<'_, V> {
         self.endpoint(Role::Server)
     }
 
-    /// The cache as the handshakes of a client use it: with [`Mode::Client`] or [`Mode::Both`].
+    /// The cache as the handshakes of a client use it: with [`Mode::Client`] or [`Mode::Both`]
+    /// (`SSL_SESS_CACHE_CLIENT`; OpenSSL's clients don't look up by themselves).
     pub fn client(&self) -> Endpoint<'_, V> {
         self.endpoint(Role::Client)
     }
@@ -183,7 +185,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         self.inner.modes.mode
     }
 
-    /// What [endpoints](Endpoint) have met so far.
+    /// What [endpoints](Endpoint) have met so far: `SSL_CTX_sess_number(3)` and the functions on that page.
     pub fn counters(&self) -> Counters {
         let (stats, counted) = (self.stats(), self.inner.tallies.counters());
         let outside = self.inner.external.as_ref().map_or(0, |e| e.panics());
@@ -203,17 +205,20 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
         self.role
     }
 
-    /// Counts a handshake that begins: `accept` or `connect`.
+    /// Counts a handshake that begins: `accept` or `connect`, which OpenSSL's library counts itself
+    /// (`SSL_CTX_sess_accept(3)`, `SSL_CTX_sess_connect(3)`).
     pub fn begins(&self) {
         self.count_by_role(Count::Accept, Count::Connect);
     }
 
-    /// Counts a handshake that has come to its end, resumed or not: `accept_good` or `connect_good`.
+    /// Counts a handshake that has come to its end, resumed or not: `accept_good` or `connect_good`
+    /// (`SSL_CTX_sess_accept_good(3)`).
     pub fn ends(&self) {
         self.count_by_role(Count::AcceptGood, Count::ConnectGood);
     }
 
-    /// Counts a renegotiation that begins: `accept_renegotiate` or `connect_renegotiate`.
+    /// Counts a renegotiation that begins: `accept_renegotiate` or `connect_renegotiate`
+    /// (`SSL_CTX_sess_accept_renegotiate(3)`).
     pub fn renegotiates(&self) {
         self.count_by_role(Count::AcceptRenegotiate, Count::ConnectRenegotiate);
     }
@@ -264,7 +269,7 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
     }
 
     /// A clone of the value of the session under `key`, for resumption; otherwise like
-    /// [`resume_with`](Self::resume_with).
+    /// [`resume_with`](Self::resume_with). In OpenSSL a part of each handshake.
     pub fn resume(&self, key: &SessionKey) -> Resumed<V>
     where
         V: Clone,
@@ -404,7 +409,7 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
                     };
                     arbitrated = by_tier;
                 } else if inner.modes.update_time {
-                    inner.renew(key, |session| inner.timeout_of(session));
+                    inner.renew_by_use(key);
                 }
                 inner.tallies.count(Count::Hit);
                 return Resumed::Hit(f(SessionRef::of(&found).arbitrated(arbitrated)));

@@ -6,6 +6,7 @@ use crate::cache::{Clock, Context, ManualClock, SessionId};
 use crate::sync::{Arc, thread};
 use crate::{Reason, SessionCacheBuilder};
 
+mod again;
 mod purges;
 mod single_use;
 mod times;
@@ -451,11 +452,13 @@ fn a_tier_that_panics_costs_a_miss() {
 }
 
 #[test]
-fn what_is_pending_is_neither_hit_nor_miss() {
+fn what_is_pending_is_no_hit_and_a_miss_inside_each_time() {
     let cache = builder().0.on_get(|_| Fetched::Pending).build().unwrap();
-    let resumed = cache.server().resume(&key(1));
-    assert!(resumed.is_pending());
-    assert_eq!(cache.counters().pending, 1);
+    for times in 1..=3 {
+        assert!(cache.server().resume(&key(1)).is_pending());
+        assert_eq!(cache.counters().pending, times);
+        assert_eq!(cache.counters().misses, times);
+    }
     assert_eq!((cache.counters().hits, cache.counters().cb_hits), (0, 0));
 }
 

@@ -6,6 +6,9 @@
 //!   call is contained: one that panics costs a miss.
 //! - A session goes outside *before* it is inside, so that whoever removes it from inside, and then
 //!   from outside, removes both.
+//! - Who tells that a session has expired or was evicted looks first whether another lives under its key: then that
+//!   one is what is outside. (Between a session's way outside and its way inside that cannot be known: see
+//!   [`ExternalTier::remove`].)
 //! - What came from outside is kept inside with the number of removals that there had been, of ids like
 //!   this one, *before* it was asked for, and with the generation that its context had then; a lookup compares.
 //!   So a removal or a purge that has returned is not undone by a fetch that was under way.
@@ -16,10 +19,11 @@ use std::array;
 use std::fmt;
 use std::time::Duration;
 
+use crate::cache::handle::Inner;
 use crate::cache::id::SessionKey;
 use crate::contain::contain;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Arc, OnceLock, Weak};
 use crate::{Reason, Timestamp};
 
 /// A session on its way between a cache and its [`ExternalTier`].
@@ -174,16 +178,15 @@ impl<V> fmt::Debug for Fetched<V> {
 /// use std::time::Instant;
 ///
 /// #[derive(Clone, Default)]
-/// struct Shared(Arc<Mutex<HashMap<SessionId, (Instant, TierSession<String>)>>>);
+/// struct Shared(Arc<Mutex<HashMap<SessionKey, (Instant, TierSession<String>)>>>);
 ///
 /// impl ExternalTier<String> for Shared {
 ///     fn store(&self, session: TierSession<&String>) {
-///         let id = *session.key.id();
 ///         let session = (Instant::now(), session.map(String::clone));
-///         self.0.lock().unwrap().insert(id, session);
+///         self.0.lock().unwrap().insert(session.1.key, session);
 ///     }
 ///     fn fetch(&self, key: &SessionKey) -> Fetched<String> {
-///         let Some((since, mut session)) = self.0.lock().unwrap().get(key.id()).cloned() else {
+///         let Some((since, mut session)) = self.0.lock().unwrap().get(key).cloned() else {
 ///             return Fetched::Miss;
 ///         };
 ///         let Some(remaining) = session.remaining.checked_sub(since.elapsed()) else {
@@ -194,10 +197,13 @@ impl<V> fmt::Debug for Fetched<V> {
 ///         Fetched::Hit(session)
 ///     }
 ///     fn claim(&self, key: &SessionKey) -> Claim {
-///         self.0.lock().unwrap().remove(key.id()).is_some().into()
+///         self.0.lock().unwrap().remove(key).is_some().into()
 ///     }
-///     fn remove(&self, key: &SessionKey, _reason: Reason) {
-///         self.0.lock().unwrap().remove(key.id());
+///     fn remove(&self, key: &SessionKey, reason: Reason) {
+///         // One that had to make room there can still be fetched, and what has expired is forgotten anyway.
+///         if !matches!(reason, Reason::Evicted | Reason::Expired) {
+///             self.0.lock().unwrap().remove(key);
+///         }
 ///     }
 /// }
 ///
@@ -330,8 +336,13 @@ pub trait ExternalTier<V>: Send + Sync + 'static {
 
     /// A session has left the cache, or is to be resumed no more, or [no longer](crate::SessionCache::retime) than is known
     /// here; whether to keep it here is the tier's to say: one that was [evicted](Reason::Evicted) can still be fetched,
-    /// and one that was [removed](Reason::Removed) is to be resumed nowhere. Not called for those that were replaced or
-    /// claimed.
+    /// and one that was [removed](Reason::Removed) is to be resumed nowhere. Not called for those that were replaced (expired
+    /// or not) or claimed.
+    ///
+    /// That a session has [expired](Reason::Expired) or was evicted is told by key, and somewhat later: if another is
+    /// [established](super::Endpoint::established) under the key at that very moment, it may be stored here before this call comes. A tier whose
+    /// clients use keys again does best to drop, upon these two reasons, only what has expired by its own time; all others
+    /// need not care.
     fn remove(&self, key: &SessionKey, reason: Reason);
 }
 
@@ -357,23 +368,32 @@ where
 }
 
 /// A tier, and what the cache has to remember of what it has told it.
-pub(crate) struct External<V: 'static> {
+pub(crate) struct External<V: Send + Sync + 'static> {
     pub(crate) tier: Box<dyn ExternalTier<V>>,
     /// It can say who may use a session for a single use.
     pub(crate) arbitrates: bool,
     removals: Removals,
     /// Of calls that no handshake makes.
     panics: AtomicU64,
+    /// The cache that this is outside of, once there is one. Weak: it holds this.
+    inside: OnceLock<Weak<Inner<V>>>,
 }
 
-impl<V: 'static> External<V> {
+impl<V: Send + Sync + 'static> External<V> {
     pub(crate) fn new(tier: Box<dyn ExternalTier<V>>, arbitrates: bool) -> Arc<Self> {
         Arc::new(Self {
             tier,
             arbitrates,
             removals: Removals(array::from_fn(|_| AtomicU32::new(0))),
             panics: AtomicU64::new(0),
+            inside: OnceLock::new(),
         })
+    }
+
+    /// Says which cache it is outside of: once, before anything leaves that.
+    pub(crate) fn is_outside_of(&self, inside: &Arc<Inner<V>>) {
+        let set = self.inside.set(Arc::downgrade(inside));
+        debug_assert!(set.is_ok(), "of one cache");
     }
 
     /// How often sessions with ids like this one have been removed so far.
@@ -390,10 +410,21 @@ impl<V: 'static> External<V> {
         if matches!(reason, Reason::Replaced | Reason::Taken) {
             return;
         }
+        let by_time = matches!(reason, Reason::Expired | Reason::Evicted);
+        // One that had expired is not said to have been replaced, and a flush tells of many after it has removed them.
+        if by_time && self.another_lives(key) {
+            return;
+        }
         self.tell_of_removal(key, reason);
-        if !matches!(reason, Reason::Expired | Reason::Evicted) {
+        if !by_time {
             self.removed(key);
         }
+    }
+
+    /// Whether there is one inside now.
+    fn another_lives(&self, key: &SessionKey) -> bool {
+        let inside = self.inside.get().and_then(Weak::upgrade);
+        inside.is_some_and(|inside| inside.holds(key))
     }
 
     /// A session is to live shorter than it was said to when it went outside, or came from there.

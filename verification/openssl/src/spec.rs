@@ -160,7 +160,8 @@ impl Spec<'_> {
                 _ => D::ReplacementReported,
             };
             if self.differs(difference) {
-                self.leaves(id, reason);
+                // Nobody outside is told, whatever the reason: the new one is there.
+                self.events.gone.push((id, reason));
             }
         }
         while self.setup.maximum != 0 && self.state.inside.len() >= self.setup.maximum {
@@ -189,7 +190,7 @@ impl Spec<'_> {
             match self.state.inside.get(&id).copied() {
                 Some(found) if self.valid(found) => {
                     if self.setup.update_time && self.differs(D::UseRenews) {
-                        let deadline = self.now + found.timeout;
+                        let deadline = found.deadline.max(self.now + found.timeout);
                         self.state.inside.insert(id, Kept { deadline, ..found });
                     }
                     self.state.counts.hits += 1;

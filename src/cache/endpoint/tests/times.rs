@@ -113,11 +113,28 @@ fn a_use_renews_by_the_timeout_that_was_set_last() {
     hand.set(before);
     assert_eq!(use_after(1, 0), seconds(700));
 
-    // What came from outside goes by the cache's timeout, whatever its own.
+    // What came from outside goes by the cache's timeout, whatever its own; but no use makes it live shorter.
     shared.store(TierSession::new(key(2), &2, seconds(60)));
     assert_eq!(resume(&cache, 2), Some(2));
+    assert_eq!(use_after(2, 59), seconds(300));
     assert!(cache.retime(&key(2), seconds(3_600)));
-    assert_eq!(use_after(2, 1_000), seconds(300));
+    assert_eq!(use_after(2, 1_000), seconds(2_600));
+    assert_eq!(use_after(2, 2_599), seconds(300));
+}
+
+#[test]
+fn a_timeout_of_months_renewed_by_use_is_not_for_ever() {
+    let (builder, hand) = builder();
+    let cache = builder.update_time(true).lineage(None).build().unwrap();
+    let day = seconds(86_400);
+    let months = SessionOptions::default().timeout(60 * day);
+    cache.server().established(key(1), 1, months).unwrap();
+    for _ in 0..2 {
+        hand.advance(60 * day);
+        assert_eq!(resume(&cache, 1), Some(1));
+    }
+    hand.advance(60 * day + seconds(1));
+    assert_eq!(resume(&cache, 1), None);
 }
 
 #[test]
