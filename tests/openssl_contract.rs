@@ -316,14 +316,18 @@ fn c06_a_maximum_lowered_by_far_is_paid_for_in_steps_of_64() {
     assert_eq!(there(&cache), (190..200).collect::<Vec<_>>());
 }
 
-/// 0 is no limit to OpenSSL; here `None` is, and 0 keeps nothing.
+/// 0 is no limit to OpenSSL, and to the function of that name; else `None` is, and 0 keeps nothing.
 #[test]
 fn c06_without_a_maximum_nobody_is_evicted() {
     let (cache, _hand, left) = cache(Some(1));
-    cache.set_maximum(None);
+    assert_eq!(cache.sess_set_cache_size(0).unwrap(), 1);
     for n in 0..250 {
         insert(&cache, n, 1);
     }
+    assert_eq!((cache.len(), taken(&left)), (250, vec![]));
+    assert_eq!((cache.sess_get_cache_size(), cache.maximum()), (0, None));
+    cache.set_maximum(Some(1_000));
+    cache.set_maximum(None);
     assert_eq!((cache.len(), taken(&left)), (250, vec![]));
     cache.set_maximum(Some(0));
     assert!(matches!(

@@ -252,6 +252,24 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// that is left at the end.
     ///
     /// A second call of this method replaces the first one's function.
+    ///
+    /// ```
+    /// use sessionwheel::{Context, Reason, SessionCache, SessionId, SessionKey};
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// let left = Arc::new(Mutex::new(Vec::new()));
+    /// let log = Arc::clone(&left);
+    /// let cache = SessionCache::builder()
+    ///     .on_remove(move |_key, state, why| log.lock().unwrap().push((*state, why)))
+    ///     .build()?;
+    ///
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(key, "first").unwrap();
+    /// cache.insert(key, "second").unwrap();
+    /// cache.remove(&key);
+    /// assert_eq!(*left.lock().unwrap(), [("first", Reason::Replaced), ("second", Reason::Removed)]);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn on_remove(
         mut self,
         on_remove: impl Fn(&SessionKey, &V, Reason) + Send + Sync + 'static,
@@ -289,7 +307,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         self
     }
 
-    /// What lies outside of this cache: see [`ExternalTier`].
+    /// What lies outside of this cache: see [`ExternalTier`]. What OpenSSL makes of `SSL_CTX_sess_set_new_cb(3)` and
+    /// its neighbours.
     ///
     /// A second call of this method, or one of [`on_get`](Self::on_get), replaces the first one's.
     pub fn external(mut self, tier: impl ExternalTier<V>) -> Self {
@@ -309,6 +328,10 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// [taken](super::Endpoint::take_with), as each ticket of TLS 1.3 is by some stacks. Such lookups are misses, counted as
     /// [unclaimed](super::Counters::unclaimed). As long as the session is inside, where it was established, its one use is
     /// there. (OpenSSL, too, takes early data only of a session that it has removed from its internal cache.)
+    ///
+    /// It has to say when the session's peer was [authenticated](super::TierSession::authenticated_for), if it knows: else
+    /// that is now. Then the session outlives a [purge](SessionCache::purge) of its context, and with each fetch its
+    /// [lineage](Self::lineage) begins anew. `on_new` is not told these times; an [`ExternalTier`] is.
     ///
     /// ```
     /// use sessionwheel::{Context, Fetched, SessionCache, SessionId, SessionKey, TierSession};
@@ -396,10 +419,13 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     /// Whether a session that is [resumed](super::Endpoint::resume) lives as long again, from then on; it
     /// doesn't by default.
     ///
-    /// It lives for the timeout it was established with, or [re-timed](SessionCache::retime) to last (of more than 49 days:
-    /// for ever), one that came from
-    /// outside for the cache's, and never beyond the cap on its [lineage](Self::lineage). One for a single
-    /// use is not renewed.
+    /// It lives for the timeout it was established with, or [re-timed](SessionCache::retime) to last, one that came from
+    /// outside for the cache's; never shorter than without the use, and never beyond the cap on its
+    /// [lineage](Self::lineage). One for a single use is not renewed.
+    ///
+    /// An external tier is not told, as it isn't of a re-timing to live longer: there the session expires as before. From then on
+    /// no other host finds it, and on this one it can be resumed but no longer be claimed, so a
+    /// [take](super::Endpoint::take_with) is a miss.
     ///
     /// True is `SSL_SESS_CACHE_UPDATE_TIME` as `SSL_CTX_set_session_cache_mode(3)` has it. (OpenSSL's code renews when
     /// a session is added, not when it is used.)

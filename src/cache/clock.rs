@@ -12,6 +12,13 @@ use crate::Timestamp;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
+/// Two clocks have been read at once if so much at the most lies between a reading before and one after.
+const NEAR: Duration = Duration::from_millis(1);
+
+/// Tries to do that. The coarse clocks of operating systems move by several milliseconds at a time: the second try
+/// comes in between.
+const READINGS: usize = 8;
+
 /// Where a cache takes the time from.
 ///
 /// Clones are the same clock. Timestamps of two clocks that aren't clones of
@@ -160,12 +167,21 @@ impl Clock {
 
     /// The time now, by this clock and by the wall clock.
     fn both(&self) -> (Timestamp, SystemTime) {
-        let now = self.now();
-        let wall = match self.source {
-            Source::Monotonic(_) => SystemTime::now(),
-            Source::Manual(_) => SystemTime::UNIX_EPOCH + Duration::from_nanos(now.as_nanos()),
-        };
-        (now, wall)
+        let mut now = self.now();
+        if let Source::Manual(_) = self.source {
+            let wall = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.as_nanos());
+            return (now, wall);
+        }
+        for _ in 0..READINGS {
+            let wall = SystemTime::now();
+            let later = self.now();
+            if later.saturating_since(now) <= NEAR {
+                return (later, wall);
+            }
+            // This thread was stopped in between.
+            now = later;
+        }
+        (now, SystemTime::now())
     }
 }
 

@@ -156,7 +156,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// What an [external tier](crate::ExternalTier) has is not asked about, but judged when it comes: a session whose
     /// peer was [authenticated](crate::TierSession::authenticated_for) at the time of this purge or before is refused. So
     /// is one that another host has minted by resuming such a session, as long as it inherits that time. (The
-    /// time is kept to 34 ms, in favour of the purge.) What was inside is removed outside too when it leaves.
+    /// time is kept to 34 ms, in favour of the purge.) What was inside is removed outside too when it leaves. A
+    /// [get callback](crate::SessionCacheBuilder::on_get) that doesn't say that time brings sessions back.
     ///
     /// **A purge is this host's, and lasts as long as the process.** Other hosts go on with what they have, and with
     /// what is outside, until they purge too; a process that is started anew has purged nothing. And the time at which
@@ -225,7 +226,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
         })
     }
 
-    /// The same in parts: looks at no more than `budget` places for sessions, from where the cursor stands,
+    /// The same in parts (`SSL_CTX_sessions(3)` and a walk can't be interrupted): looks at no more than `budget` places for sessions, from where the cursor stands,
     /// and moves it. [`Swept::remaining`] says that there are more.
     ///
     /// # Panics
@@ -262,7 +263,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     /// OpenSSL's `SSL_CTX_flush_sessions(ctx, tm)`, as its manual page has it: 0 removes all sessions,
     /// another `tm` those that have expired at that time, in seconds since 1970, strictly: one whose
-    /// time is up at `tm` exactly stays. How many were removed.
+    /// time is up at `tm` exactly stays. How many were removed, what was [purged](Self::purge) before
+    /// included.
     ///
     /// A negative `tm` removes nothing. (So it is in OpenSSL up to 3.1; from 3.2 on it removes everything,
     /// since the time is taken for an unsigned one.)
@@ -280,6 +282,10 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// assert_eq!(cache.flush_sessions(1_300), 0);
     /// assert_eq!(cache.flush_sessions(1_301), 1);
+    ///
+    /// cache.insert(key, ()).unwrap();
+    /// assert_eq!(cache.flush_sessions(-1), 0);
+    /// assert_eq!(cache.flush_sessions(0), 1);
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn flush_sessions(&self, tm: i64) -> usize {

@@ -94,6 +94,23 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// future removes sessions that could still be resumed, a point in the
     /// past leaves some that have expired. [`Timestamp::NEVER`] removes all
     /// but those that never expire; [`clear`](Self::clear) removes these too.
+    ///
+    /// `SSL_CTX_flush_sessions(3)` by the time of this cache; by wall time it is
+    /// [`flush_sessions`](Self::flush_sessions).
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+    /// use std::time::Duration;
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(key, ()).unwrap();
+    ///
+    /// assert_eq!(cache.flush_at(cache.now()).removed, 0);
+    /// let in_ten_minutes = cache.now().saturating_add(Duration::from_secs(600));
+    /// assert_eq!(cache.flush_at(in_ten_minutes).removed, 1);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn flush_at(&self, at: Timestamp) -> Swept {
         let inner = &*self.inner;
         inner.tallies.count(Count::Flush);
@@ -163,7 +180,24 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// It may be too long by the time by which [`next_expiry`](Self::next_expiry) is early, never too short. While
     /// a flush in parts is under way it counts from when what is left of it may have expired at the earliest: that
-    /// is not before the last flush that was complete.
+    /// is not before the last flush that was complete. OpenSSL has nothing like it.
+    ///
+    /// ```
+    /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000));
+    /// let cache = SessionCache::builder().clock(clock).build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(key, ()).unwrap();
+    /// assert_eq!(cache.due_for(), Duration::ZERO);
+    ///
+    /// hand.advance(Duration::from_secs(310));
+    /// assert!(cache.due_for() >= Duration::from_secs(10));
+    /// cache.flush();
+    /// assert_eq!(cache.due_for(), Duration::ZERO);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn due_for(&self) -> Duration {
         let since = self.inner.map.due_since();
         since.map_or(Duration::ZERO, |at| self.now().saturating_since(at))
@@ -324,7 +358,25 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// waiting for a guard to be dropped; 0 means that all are gone.
     ///
     /// Nobody needs to call this to keep the cache going; it is for those who
-    /// want to know that secrets have been wiped.
+    /// want to know that secrets have been wiped. (OpenSSL frees a session with its last reference.)
+    ///
+    /// ```
+    /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
+    ///
+    /// let cache = SessionCache::builder().build()?;
+    /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
+    /// cache.insert(key, "a secret").unwrap();
+    ///
+    /// let guard = cache.pin();
+    /// cache.remove(&key);
+    /// assert_eq!((cache.reclaim(), cache.stats().garbage), (1, 1), "somebody may be reading it");
+    /// drop(guard);
+    /// while cache.reclaim() > 0 {
+    ///     std::thread::yield_now(); // other threads' guards
+    /// }
+    /// assert_eq!(cache.stats().garbage, 0);
+    /// # Ok::<(), sessionwheel::BuildError>(())
+    /// ```
     pub fn reclaim(&self) -> usize {
         self.inner.map.reclaim()
     }

@@ -81,8 +81,9 @@ macro_rules! counters {
         /// after the other, so that two of them may differ by what has happened in between. OpenSSL's
         /// are of 31 bits, these of 64.
         ///
-        /// What [`get`](crate::SessionCache::get) and the other operations on the cache itself do is not
-        /// counted: it is [`Endpoint`](super::Endpoint)s that count.
+        /// What [`get`](crate::SessionCache::get) and the other operations on the cache itself find is not
+        /// counted: it is [`Endpoint`](super::Endpoint)s that count. But sessions that those can't claim outside, and
+        /// panics of an external tier, are counted whoever asks.
         ///
         /// ```
         /// use sessionwheel::{
