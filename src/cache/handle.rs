@@ -160,8 +160,10 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ) -> Result<Inserted, InsertError<SessionKey, V>> {
         let inner = &*self.inner;
         let now = inner.clock.now();
-        let (session, deadline) = inner.prepare(&key, value, &options, now);
-        inner.put(key, session, deadline, now)
+        match inner.prepare(&key, value, &options, now) {
+            (session, Some(deadline)) => inner.put(key, session, deadline, now),
+            (session, None) => Err(InsertError::Expired(key, session.into_value())),
+        }
     }
 
     /// The value of the session under `key`, for resumption.
@@ -391,19 +393,23 @@ impl<V: Send + Sync + 'static> Inner<V> {
         self.external.as_ref().map_or(0, |e| e.removals(key))
     }
 
-    /// A session to be inserted at `now`, and until when it lives.
+    /// A session to be inserted at `now`, and until when it lives; not at all if its peer was authenticated before the
+    /// last purge of its context.
     pub(super) fn prepare(
         &self,
         key: &SessionKey,
         value: V,
         options: &SessionOptions,
         now: Timestamp,
-    ) -> (Session<V>, Timestamp) {
+    ) -> (Session<V>, Option<Timestamp>) {
         let timeout = options.timeout.unwrap_or(self.timeout);
+        // Before the purge is asked about: one that comes in between makes the generation an old one.
         let generation = self.contexts.generation(key.context());
+        let was_purged = |at| self.contexts.was_purged_since(key.context(), at);
+        let purged = options.authenticated_at.is_some_and(was_purged);
         let session = Session::new(value, options, timeout, generation, now);
         let deadline = self.deadline(&session, timeout, now);
-        (session, deadline)
+        (session, (!purged).then_some(deadline))
     }
 
     pub(super) fn put(

@@ -44,7 +44,9 @@ pub struct SessionOptions {
     /// When the peer was first fully authenticated, on the cache's clock;
     /// `None` for now, and so is a time that hasn't come yet. A session that was
     /// minted by a resumption inherits this time from the session that was
-    /// resumed: so its lineage comes to [an end](super::SessionCacheBuilder::lineage).
+    /// resumed: so its lineage comes to [an end](super::SessionCacheBuilder::lineage), and it is refused, as
+    /// [`InsertError::Expired`](crate::InsertError::Expired), if its context was [purged](super::SessionCache::purge) since: a
+    /// handshake that was under way then doesn't bring it back.
     pub authenticated_at: Option<Timestamp>,
     /// Whether it is a session of TLS 1.3, whose lineage ends after seven days at
     /// the latest (RFC 8446, 4.6.1), whatever

@@ -144,7 +144,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     ///
     /// Whatever lookup, take or re-timing begins after this returns finds none of the sessions whose
     /// insertion had returned before it was called, however many those are: it costs two atomic operations, and an allocation now and then.
-    /// Later insertions into the context are as ever; one that is under way may be purged or not.
+    /// Later insertions into the context are as ever; one that is under way may be purged or not. But what is said to be
+    /// of a peer that was [authenticated](super::SessionOptions::authenticated_at) before is refused: so a client that
+    /// resumes, stops in the middle of its handshake and goes on after the purge gets no session out of it.
     ///
     /// The sessions are still counted by [`len`](Self::len), and leave with the next
     /// [`flush`](Self::flush), or step by step with [`flush_within`](Self::flush_within), as

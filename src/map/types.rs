@@ -47,7 +47,8 @@ pub struct Inserted {
 /// `Debug` and `Display` show neither key nor value.
 #[non_exhaustive]
 pub enum InsertError<K, V> {
-    /// The deadline has already passed.
+    /// The deadline has already passed. (Of a session cache also: its lineage has ended, or its context was
+    /// [purged](crate::SessionCache::purge) after its peer had been authenticated.)
     Expired(K, V),
     /// The maximum is zero: the map keeps nothing.
     Zero(K, V),

@@ -257,9 +257,9 @@ impl<V: Send + Sync + 'static> Endpoint<'_, V> {
         }
         let now = inner.clock.now();
         let (session, deadline) = inner.prepare(&key, value, &options, now);
-        if deadline < now {
+        let Some(deadline) = deadline.filter(|&at| at >= now) else {
             return Err(InsertError::Expired(key, session.into_value()));
-        }
+        };
         inner.store_outside(&key, &session, deadline, now);
         if !inner.modes.internal_store {
             return Ok(Established::Outside(session.into_value()));

@@ -129,3 +129,42 @@ fn what_is_kept_inside_is_of_the_time_before_it_was_asked_for() {
     assert_eq!(resume(&cache, 1), None);
     assert_eq!((cache.flush().removed, cache.counters().refused), (1, 1));
 }
+
+#[test]
+fn a_handshake_under_way_at_a_purge_brings_nothing_back() {
+    let shared = Arc::new(Shared::default());
+    let (builder, hand) = builder();
+    let cache = builder.external(shared.clone()).build().unwrap();
+    let server = cache.server();
+    let other = SessionKey::new(cache.context().unwrap(), SessionId::from([9; 32]));
+    let since = |key| {
+        let found = server.resume_entry(&key, |found| found.authenticated_at());
+        SessionOptions::default().authenticated_at(found.hit().unwrap())
+    };
+    establish(&cache, 1);
+    let unrelated = server.established(other, 9, SessionOptions::default());
+    assert!(unrelated.unwrap().is_kept());
+    let (inherits, of_other) = (since(key(1)), since(other));
+    hand.advance(seconds(10));
+    cache.purge(Context::DEFAULT);
+    hand.advance(seconds(10));
+
+    // Inside and outside.
+    let refused = server.established(key(2), 2, inherits).unwrap_err();
+    assert!(matches!(refused, InsertError::Expired(_, 2)));
+    let refused = cache.insert_with(key(2), 2, inherits).unwrap_err();
+    assert!(matches!(refused, InsertError::Expired(_, 2)));
+    assert_eq!(
+        (
+            resume(&cache, 2),
+            shared.sessions.lock().unwrap().contains_key(&key(2))
+        ),
+        (None, false)
+    );
+    // Another context, and who has been authenticated since.
+    assert!(server.established(other, 10, of_other).unwrap().is_kept());
+    establish(&cache, 3);
+    let kept = server.established(key(4), 4, since(key(3)));
+    assert!(kept.unwrap().is_kept());
+    assert_eq!((resume(&cache, 3), resume(&cache, 4)), (Some(3), Some(4)));
+}
