@@ -10,6 +10,7 @@ use sessionwheel_rustls::RustlsStore;
 
 use crate::args::Plan;
 use crate::population::Population;
+use crate::report::OURS;
 use crate::rustls_server::Rustls;
 use crate::server::Stack;
 use crate::tls::Identity;
@@ -96,14 +97,14 @@ impl Backend {
         let manual = Manual::new(plan)?;
         let cache = &manual.cache;
         let context = cache.context()?;
-        let store = |lifetime| -> Arc<dyn StoresServerSessions> {
-            Arc::new(RustlsStore::with_context(cache, context).with_timeout(lifetime))
-        };
+        let store = |lifetime| RustlsStore::with_context(cache, context).with_timeout(lifetime);
         Ok(Self {
-            name: "sessionwheel",
-            stack: Arc::new(Rustls(identity.server(store(CLIENTS))?)),
-            passing: Box::new(store(PASSING)),
-            lasting: Box::new(store(LASTING)),
+            name: OURS,
+            stack: Arc::new(Rustls(identity.server(|config| {
+                store(CLIENTS).install(config);
+            })?)),
+            passing: Box::new(Arc::new(store(PASSING)) as Arc<dyn StoresServerSessions>),
+            lasting: Box::new(Arc::new(store(LASTING)) as Arc<dyn StoresServerSessions>),
             expiry: Some(Box::new(manual)),
         })
     }
@@ -115,7 +116,9 @@ impl Backend {
             ServerSessionMemoryCache::new(plan.capacity() + 1);
         Ok(Self {
             name: "rustls",
-            stack: Arc::new(Rustls(identity.server(store.clone())?)),
+            stack: Arc::new(Rustls(identity.server(|config| {
+                config.session_storage = store.clone();
+            })?)),
             passing: Box::new(store.clone()),
             lasting: Box::new(store),
             expiry: None,

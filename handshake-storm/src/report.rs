@@ -19,6 +19,9 @@ impl Report {
     }
 }
 
+/// The name of ours.
+pub(crate) const OURS: &str = "sessionwheel";
+
 /// One store. `None`, null in JSON: the store has no such thing.
 #[derive(Debug, Serialize)]
 pub(crate) struct StoreReport {
@@ -42,7 +45,8 @@ pub(crate) struct StoreReport {
     pub(crate) longest_flush_ms: Option<f64>,
     #[serde(skip)]
     pub(crate) population_bytes: Option<u64>,
-    /// Smallest number of overlaps asked for.
+    /// Smallest number of overlaps asked for. Only of ours: beside a flush that holds a lock there may be too few in all
+    /// the time there is.
     #[serde(skip)]
     pub(crate) overlaps_wanted: u64,
     /// Smallest number of resumptions asked for, for each version.
@@ -88,8 +92,10 @@ impl StoreReport {
             "flushes did not remove exactly the background sessions that had expired",
         );
         expect(
-            self.during_flush_us
-                .is_none_or(|s| s.n >= self.overlaps_wanted),
+            self.name != OURS
+                || self
+                    .during_flush_us
+                    .is_none_or(|s| s.n >= self.overlaps_wanted),
             "too few handshakes overlapped a flush",
         );
         found

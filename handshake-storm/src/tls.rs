@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result};
 use rustls::client::{ClientSessionStore, Resumption, Tls12Resumption};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::StoresServerSessions;
 use rustls::{
     ClientConfig, ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
@@ -79,13 +78,17 @@ impl Identity {
         }
     }
 
-    /// A server for both versions. It has no ticketer, so TLS 1.3 asks `store` as well.
-    pub(crate) fn server(&self, store: Arc<dyn StoresServerSessions>) -> Result<Arc<ServerConfig>> {
+    /// A server for both versions, whose session storage `install` sets. It has no ticketer, so TLS 1.3 asks that as
+    /// well.
+    pub(crate) fn server(
+        &self,
+        install: impl FnOnce(&mut ServerConfig),
+    ) -> Result<Arc<ServerConfig>> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(self.chain.clone(), self.key.clone_key())?;
-        config.session_storage = store;
+        install(&mut config);
         Ok(Arc::new(config))
     }
 

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use openssl::ssl::{SslContextBuilder, SslOptions, SslSessionCacheMode, SslVersio
 use sessionwheel::{Context, ContextsExhausted, SessionCache};
 
 use crate::callbacks::{Indices, Shared};
+use crate::contain::contain;
 use crate::ffi;
 use crate::options::{Options, Tags, Tickets};
 use crate::session::Session;
@@ -87,17 +90,20 @@ pub fn attach(
         Tags::With(key) => Some(key.clone()),
         Tags::Off => None,
     };
+    let indices = Indices::get()?;
+    let session_context = match options.context {
+        Some(context) => context,
+        None => cache.context()?,
+    };
+    // Last, for a place that is taken is never given back.
     let generator = match &key {
         Some(key) => Some(tag::generator(key).ok_or(AttachError::TagKeys)?),
         None => None,
     };
     let shared = Arc::new(Shared {
-        context: match options.context {
-            Some(context) => context,
-            None => cache.context()?,
-        },
+        context: session_context,
         cache: cache.clone(),
-        indices: Indices::get()?,
+        indices,
         key,
         refused: Counters::default(),
         options,
@@ -123,14 +129,41 @@ pub fn attach(
         // SAFETY: as above; the function is static, and contains its panics.
         unsafe { ffi::SSL_CTX_set_generate_session_id(context.as_ptr(), generator) };
     }
-    let with = shared.clone();
+    let with = Held::new(&shared);
     context.set_new_session_callback(move |ssl, session| with.established(ssl, &session));
-    let with = shared.clone();
+    let with = Held::new(&shared);
     context.set_remove_session_callback(move |_, session| with.removed(session));
-    let with = shared.clone();
+    let with = Held::new(&shared);
     // SAFETY: what is handed out is a duplicate that belongs to no context.
     unsafe { context.set_get_session_callback(move |ssl, id| with.resume(ssl, id)) };
     Ok(Attachment(shared))
+}
+
+/// What a callback holds. OpenSSL drops it with its context, which may be the last to hold the cache: whatever panics then
+/// must not come to C.
+struct Held(ManuallyDrop<Arc<Shared>>);
+
+impl Held {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self(ManuallyDrop::new(shared.clone()))
+    }
+}
+
+impl Deref for Held {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: taken once, in the drop of what holds it, and not looked at again.
+        let shared = unsafe { ManuallyDrop::take(&mut self.0) };
+        // Nobody is left to be told.
+        let _ = contain(|| drop(shared));
+    }
 }
 
 /// For OpenSSL, which must not think that a session has expired before the cache does.

@@ -31,7 +31,7 @@ use crate::tag::TagKey;
 
 /// So many ids that were made here are looked up for one connection. Each may cost a question to the external tier, and a
 /// client can collect as many expired tickets as it likes; honest ones offer one or two. (A hello that has to be said again
-/// counts again.)
+/// counts again, and so do a renegotiation and what else is done with an `SSL` that is used again.)
 pub(crate) const MOST_LOOKUPS: u32 = 4;
 
 /// What the callbacks of a context share.
@@ -155,6 +155,11 @@ impl Shared {
         let once = self.options.single_use == SingleUse::Tls13 || ssl.max_early_data() > 0;
         let judge = |found: SessionRef<'_, Session>| {
             let session = self.judge(ssl, id, found.value())?;
+            // What was kept here was looked at then.
+            if found.is_from_outside() && self.is_too_large(&session) {
+                self.refused.oversized.add_one();
+                return None;
+            }
             let replayable = self.options.early_data == EarlyData::Own && found.is_from_outside();
             let replayable = replayable || !found.is_arbitrated();
             Some((session, found.authenticated_at(), replayable))
@@ -175,6 +180,10 @@ impl Shared {
             }
         }
         Some(session)
+    }
+
+    fn is_too_large(&self, session: &SslSessionRef) -> bool {
+        encoded_len(session).is_none_or(|size| size > self.options.largest_session)
     }
 
     /// Whether this connection may resume this session, and a duplicate of it if so.

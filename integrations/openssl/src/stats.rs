@@ -7,7 +7,8 @@ macro_rules! counters {
         /// What an [`Attachment`](crate::Attachment) refused, and what it heard of closes, since it was made.
         ///
         /// Hits, misses and sessions are counted by the cache: its
-        /// [`counters`](sessionwheel::SessionCache::counters) and [`stats`](sessionwheel::SessionCache::stats).
+        /// [`counters`](sessionwheel::SessionCache::counters) and [`stats`](sessionwheel::SessionCache::stats). What is
+        /// found there and refused here counts as a hit.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct AttachmentStats {
@@ -33,7 +34,8 @@ counters! {
     foreign_ids,
     /// Ids that were made here and not looked up: four others of the same connection had been.
     too_many_ids,
-    /// Sessions that were not kept because they are larger than the limit; their handshakes went on.
+    /// Sessions that were not kept because they are larger than the limit, and such from the external tier that were not
+    /// used; their handshakes went on.
     oversized,
     /// Sessions that were not kept because the cache said no: its mode, its new-session callback, its maximum; and those of
     /// TLS 1.3 with [`Tickets::Tls12`](crate::Tickets::Tls12), which OpenSSL would never look up.
@@ -53,7 +55,8 @@ counters! {
     removals_followed,
     /// Removal notices of OpenSSL that were not: unclean closes, by default.
     removals_ignored,
-    /// Panics in callbacks of this crate, all contained.
+    /// Panics in callbacks of this crate, all contained; but for those in making an id, of which OpenSSL doesn't say for
+    /// which context: these end the handshake.
     panics,
 }
 

@@ -211,6 +211,36 @@ fn a_lineage_ends_although_each_resumption_mints_a_session() {
 }
 
 #[test]
+fn a_handshake_that_is_stopped_over_a_purge_gets_nothing_that_resumes() {
+    let server = Server::new(Options::default());
+    let client = Client::new(SslVersion::TLS1_3);
+    let session = client.session(&server.context);
+    for (purge, resumes) in [(false, true), (true, false)] {
+        let mut connection = client.begin(&server.context, Some(&session), Some(NAME));
+        assert!(
+            connection.client.do_handshake().is_err(),
+            "it has said its hello"
+        );
+        assert!(
+            connection.server.do_handshake().is_err(),
+            "and was answered"
+        );
+        server.hand.advance(Duration::from_secs(10));
+        if purge {
+            server.cache.purge(server.attachment.context());
+        }
+        server.hand.advance(Duration::from_secs(10));
+        client.sessions();
+        connection.finish().unwrap();
+        connection.exchange();
+        assert!(connection.resumed());
+        let minted = client.sessions().pop().expect("a ticket");
+        assert_eq!(client.resumes(&server.context, &minted), resumes);
+        assert_eq!(server.attachment.stats().not_stored, u64::from(purge));
+    }
+}
+
+#[test]
 fn a_connection_outlives_context_and_cache() {
     for version in VERSIONS {
         let server = Server::new(Options::default());

@@ -121,6 +121,49 @@ fn a_ticket_for_one_use_is_good_on_one_host() {
     assert!(!client.resumes(&other, &session));
 }
 
+#[test]
+fn what_another_host_has_kept_and_is_too_large_here_is_not_used() {
+    for version in VERSIONS {
+        let outside = Outside::default();
+        let (_, one, there) = host(&outside, &options());
+        let (_, other, here) = host(&outside, &options().largest_session(64));
+        let client = Client::new(version);
+        let session = client.session(&one);
+        assert!(!client.resumes(&other, &session));
+        let oversized = [there, here].map(|attachment| attachment.stats().oversized);
+        // It, and what the full handshake has made.
+        assert!(oversized[0] == 0 && oversized[1] >= 2, "{oversized:?}");
+        assert!(client.resumes(&one, &session));
+    }
+}
+
+/// What is dropped with the last context of a cache.
+#[derive(Clone)]
+struct Panics(Arc<Mutex<usize>>);
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() += 1;
+        panic!("a destructor that fails");
+    }
+}
+
+/// One that came to C would end the process.
+#[test]
+fn a_panic_in_a_destructor_does_not_come_to_c() {
+    let drops = Arc::new(Mutex::new(0));
+    let panics = Panics(drops.clone());
+    let cache = SessionCache::builder().on_new(move |_, _| panics.0.lock().is_ok());
+    let cache = cache.build().unwrap();
+    let (context, attachment) = Server::on(&cache, options(), |_| ());
+    let client = Client::new(SslVersion::TLS1_3);
+    client.session(&context);
+    drop((attachment, cache));
+    assert_eq!(*drops.lock().unwrap(), 0);
+    drop(context);
+    assert_eq!(*drops.lock().unwrap(), 1);
+}
+
 /// OpenSSL asks for the server's name after it has looked the session up.
 fn allow_early_data_late(context: &mut SslContextBuilder) {
     context.set_servername_callback(|ssl, _| {

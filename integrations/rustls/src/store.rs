@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 use rustls::server::StoresServerSessions;
 use sessionwheel::{
     Context, ContextsExhausted, Established, Role, SessionCache, SessionId, SessionKey,
-    SessionOptions,
+    SessionOptions, SessionRef,
 };
 use zeroize::Zeroizing;
 
@@ -36,15 +36,16 @@ pub const MAX_VALUE_LEN: usize = 64 * 1024;
 /// external tier, and is counted in its [`counters`](SessionCache::counters).
 ///
 /// ```
-/// use std::sync::Arc;
-/// use rustls::server::StoresServerSessions;
 /// use sessionwheel::SessionCache;
 /// use sessionwheel_rustls::RustlsStore;
 ///
+/// # fn f(mut config: rustls::ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
 /// let cache = SessionCache::builder().build()?;
-/// let store: Arc<dyn StoresServerSessions> = Arc::new(RustlsStore::new(&cache)?);
-/// assert!(store.can_cache());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let store = RustlsStore::new(&cache)?.install(&mut config);
+/// assert!(config.session_storage.can_cache());
+/// # drop(store);
+/// # Ok(())
+/// # }
 /// ```
 pub struct RustlsStore {
     cache: SessionCache<StoredSession>,
@@ -98,7 +99,9 @@ impl RustlsStore {
     ///
     /// One that is longer is refused and [counted](StoreStats::oversized), and the handshake goes on: its
     /// client will not be able to resume. With this, and the cache's maximum, memory is
-    /// bounded whatever certificates clients have.
+    /// bounded whatever certificates clients have. What another host has put into an [external
+    /// tier](sessionwheel::ExternalTier), and is longer, is not handed out here either; for how long it may be inside, the tier's
+    /// codec says.
     #[must_use]
     pub fn with_max_value_len(mut self, bytes: usize) -> Self {
         self.max_value_len = bytes;
@@ -206,6 +209,16 @@ impl RustlsStore {
         id.map(|id| SessionKey::new(self.context, id))
     }
 
+    /// A copy of a session that is not too long, as those may be that come from outside.
+    fn within_limit(&self, found: &SessionRef<'_, StoredSession>) -> Option<Vec<u8>> {
+        let bytes = found.value().as_bytes();
+        if found.is_from_outside() && bytes.len() > self.max_value_len {
+            self.refused.oversized.add_one();
+            return None;
+        }
+        Some(bytes.to_vec())
+    }
+
     fn options(&self) -> SessionOptions {
         match self.timeout {
             Some(timeout) => SessionOptions::default().timeout(timeout),
@@ -241,8 +254,9 @@ impl StoresServerSessions for RustlsStore {
     /// A copy of the value, if it is there and has not expired.
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         let key = self.key(key)?;
-        let found = self.cache.server().resume_with(&key, copy);
-        found.hit()
+        let server = self.cache.server();
+        let found = server.resume_entry(&key, |found| self.within_limit(&found));
+        found.hit()?
     }
 
     /// Removes the value and returns a copy of it. Of any number of concurrent calls with one key,
@@ -261,7 +275,7 @@ impl StoresServerSessions for RustlsStore {
                 (!found.is_arbitrated()).then_some(&self.refused.undecided)
             };
             match replayable.filter(|_| self.own_tls13_only) {
-                None => Some(copy(found.value())),
+                None => self.within_limit(&found),
                 Some(refused) => {
                     refused.add_one();
                     None
@@ -275,10 +289,6 @@ impl StoresServerSessions for RustlsStore {
     fn can_cache(&self) -> bool {
         self.cache.maximum() != Some(0) && self.cache.mode().includes(Role::Server)
     }
-}
-
-fn copy(session: &StoredSession) -> Vec<u8> {
-    session.as_bytes().to_vec()
 }
 
 impl fmt::Debug for RustlsStore {

@@ -195,6 +195,21 @@ fn a_store_for_its_own_takes_none_from_outside() {
     assert_eq!((a.stats().from_outside, b.stats().from_outside), (0, 2));
 }
 
+#[test]
+fn what_comes_from_outside_and_is_too_long_is_not_handed_out() {
+    let shared = Shared::default();
+    let caches = [(); 2].map(|()| SessionCache::builder().external(shared.clone()).build());
+    let [a, b] = caches.map(|cache| RustlsStore::new(&cache.unwrap()).unwrap());
+    let b = b.with_max_value_len(100);
+    for (n, len) in [(1, 100), (2, 101), (3, 100), (4, 101)] {
+        assert!(a.put(vec![n; KEY_LEN], vec![n; len]));
+    }
+    let found = [1, 2].map(|n| b.get(&[n; KEY_LEN]).map(|value| value.len()));
+    let taken = [3, 4].map(|n| b.take(&[n; KEY_LEN]).map(|value| value.len()));
+    assert_eq!((found, taken), ([Some(100), None], [Some(100), None]));
+    assert_eq!((a.stats().oversized, b.stats().oversized), (0, 2));
+}
+
 /// The same, but nobody can be asked who may use a ticket.
 struct Undecided(Shared);
 
