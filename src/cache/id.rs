@@ -146,7 +146,8 @@ impl Error for SessionIdTooLong {}
 ///
 /// The context is part of equality and of the hash: the same id in two
 /// contexts names two sessions, and a lookup under the wrong context is a miss
-/// that leaves the session where it is.
+/// that leaves the session where it is. (In OpenSSL that is found out after the lookup:
+/// `SSL_CTX_set_session_id_context(3)`.)
 ///
 /// # Examples
 ///

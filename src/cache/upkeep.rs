@@ -148,7 +148,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// It is never late: when a flush first has something to remove, this time
     /// has come. It may be early. A thread that flushes can sleep until then;
     /// an insertion or a re-timing may bring it forward. Zero while sessions that were
-    /// [purged](Self::purge) have still to be removed.
+    /// [purged](Self::purge) have still to be removed. OpenSSL tells no such time.
     ///
     /// ```
     /// use sessionwheel::{Clock, Context, SessionCache, SessionId, SessionKey, Timestamp};

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::slab::{Deadline, Slot};
 use crate::time::Timestamp;
 
-/// Why an entry left the map.
+/// Why an entry left the map. (The callback of `SSL_CTX_sess_set_remove_cb(3)` is told no reason.)
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Reason {

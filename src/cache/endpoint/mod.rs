@@ -68,7 +68,8 @@ pub struct Endpoint<'c, V: Send + Sync + 'static> {
     role: Role,
 }
 
-/// What became of a session that a handshake has established. `Debug` prints no value.
+/// What became of a session that a handshake has established. `Debug` prints no value. (In OpenSSL nobody is told; the
+/// new-session callback's 0 or 1 means something else: `SSL_CTX_sess_set_new_cb(3)`.)
 #[derive(PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Established<V> {

@@ -28,7 +28,8 @@ use crate::{Reason, Timestamp};
 
 /// A session on its way between a cache and its [`ExternalTier`].
 ///
-/// Times are spans, since hosts needn't have a clock in common.
+/// Times are spans, since hosts needn't have a clock in common. (In OpenSSL an `SSL_SESSION` goes that way, as
+/// `i2d_SSL_SESSION(3)` writes it, with its time of day.)
 ///
 /// # Examples
 ///
@@ -122,7 +123,8 @@ pub enum Fetched<V> {
     Pending,
 }
 
-/// What an [`ExternalTier`] says to the one who wants to use a session for a single use.
+/// What an [`ExternalTier`] says to the one who wants to use a session for a single use. (OpenSSL's external caches are not
+/// asked that.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Claim {
     /// It is his, and nobody else's on any host.
