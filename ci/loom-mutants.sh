@@ -450,8 +450,8 @@ mutants() {
         mutant S4b "a renewal without regard to the lineage" session/renewal_against_flush
     fi
     if wanted S5; then
-        swap $handle 'self.map.retime_from(key, deadline_of, now);' \
-            '{
+        swap $handle 'let lives = self.map.retime_from(key, deadline_of, now);' \
+            'let lives = {
             let guard = self.map.pin();
             let found = self.map.get_entry(key, now, &guard);
             let deadline = found.and_then(|found| deadline_of(found.value(), found.deadline()));
