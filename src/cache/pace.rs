@@ -164,9 +164,15 @@ impl Paced {
     }
 
     /// Works for a while; how long to rest then, unless all is done.
-    pub(super) fn stretch<V: Send + Sync + 'static>(
+    fn stretch<V: Send + Sync + 'static>(&mut self, inner: &Inner<V>) -> Option<Duration> {
+        self.stretch_while(inner, || true)
+    }
+
+    /// The same, but ends with the part in which that has become false.
+    pub(super) fn stretch_while<V: Send + Sync + 'static>(
         &mut self,
         inner: &Inner<V>,
+        wanted: impl Fn() -> bool,
     ) -> Option<Duration> {
         let begun = Instant::now();
         loop {
@@ -183,7 +189,7 @@ impl Paced {
                 // For other threads, which are pinned.
                 return Some(SHORTEST_REST);
             }
-            if worked >= STRETCH {
+            if worked >= STRETCH || !wanted() {
                 return Some(self.pace.rest(worked));
             }
         }
