@@ -1,8 +1,6 @@
 //! Sessions that are established under a key that another one had, with an external tier that removes what it is told of.
 
 use super::*;
-use crate::sync::OnceLock;
-
 /// Its sessions that expire are told of when this has passed.
 const LIFE: Duration = Duration::from_secs(301);
 
@@ -60,7 +58,8 @@ fn a_fetch_in_the_place_of_a_purged_one_that_has_expired_removes_nothing_outside
 #[derive(Clone, Default)]
 struct Meddler {
     shared: Arc<Shared>,
-    cache: Arc<OnceLock<SessionCache<u64>>>,
+    /// While the test goes on: it holds this.
+    cache: Arc<Mutex<Option<SessionCache<u64>>>>,
 }
 
 impl ExternalTier<u64> for Meddler {
@@ -79,8 +78,11 @@ impl ExternalTier<u64> for Meddler {
     fn remove(&self, told: &SessionKey, reason: Reason) {
         let is_first = self.shared.removed.lock().unwrap().is_empty();
         self.shared.remove(told, reason);
-        let others = (1..=4).filter(|&n| is_first && key(n) != *told);
-        others.for_each(|n| establish(self.cache.get().unwrap(), n));
+        if is_first {
+            let cache = self.cache.lock().unwrap().clone().unwrap();
+            let others = (1..=4).filter(|&n| key(n) != *told);
+            others.for_each(|n| establish(&cache, n));
+        }
     }
 }
 
@@ -89,10 +91,11 @@ fn what_is_established_while_a_flush_tells_stays_outside() {
     let meddler = Meddler::default();
     let shared = meddler.shared.clone();
     let (cache, hand) = cache(meddler.clone());
-    assert!(meddler.cache.set(cache.clone()).is_ok());
+    *meddler.cache.lock().unwrap() = Some(cache.clone());
     (1..=4).for_each(|n| establish(&cache, n));
     hand.advance(LIFE);
     assert_eq!(cache.flush().removed, 4);
     assert_eq!((cache.len(), shared.len()), (3, 3));
     assert_eq!(shared.removed.lock().unwrap().len(), 1);
+    *meddler.cache.lock().unwrap() = None;
 }
