@@ -69,11 +69,9 @@ impl Books {
         // It also hears of removals of what is not inside: it may be there.
         told[2] -= read(&self.absent);
         let mut expected = [expired, evicted, removed, 0, 0, cleared];
-        for by_time in 0..2 {
-            // Not of one in whose place another lived by then.
-            if put > 1 && told[by_time] < expected[by_time] {
-                expected[by_time] = told[by_time];
-            }
+        if put > 1 {
+            // Not of one that expired or was evicted, and in whose place another lived by then.
+            (0..2).for_each(|by_time| expected[by_time] = expected[by_time].min(told[by_time]));
         }
         assert_eq!(
             told, expected,

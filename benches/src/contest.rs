@@ -203,8 +203,7 @@ pub fn in_turn(
 
 /// What these pairs have shown: ours first.
 pub fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
-    let ratios: Vec<f64> = pairs.iter().map(|&(o, t)| bar.ratio(o, t)).collect();
-    let [ours, theirs] = medians(pairs);
+    let (ratios, [ours, theirs]) = (ratios(pairs, bar), medians(pairs));
     Outcome {
         ours,
         theirs,
@@ -238,24 +237,24 @@ pub fn outcome_of_medians(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
     }
 }
 
-/// The geometric mean of several outcomes' ratios.
+/// The geometric mean of several outcomes' ratios; of no pairs of its own.
 pub fn geometric(outcomes: &[Outcome], bar: Bar) -> Outcome {
     fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
         let n = numbers.len() as f64;
         (numbers.map(f64::ln).sum::<f64>() / n).exp()
     }
-    let ratios: Vec<Vec<f64>> = outcomes
-        .iter()
-        .map(|each| each.pairs.iter().map(|&(o, t)| bar.ratio(o, t)).collect())
-        .collect();
-    let least = outcomes.iter().min_by_key(|each| each.pairs.len());
+    let ratios: Vec<_> = outcomes.iter().map(|o| ratios(&o.pairs, bar)).collect();
     Outcome {
         ours: mean(outcomes.iter().map(|each| each.ours)),
         theirs: mean(outcomes.iter().map(|each| each.theirs)),
         ratio: mean(outcomes.iter().map(|each| each.ratio)),
         interval: bootstrap(|draw| mean(ratios.iter().map(|each| median_of_some(each, draw)))),
-        pairs: least.map_or(Vec::new(), |each| each.pairs.clone()),
+        pairs: Vec::new(),
     }
+}
+
+fn ratios(pairs: &[(f64, f64)], bar: Bar) -> Vec<f64> {
+    pairs.iter().map(|&(o, t)| bar.ratio(o, t)).collect()
 }
 
 fn medians(pairs: &[(f64, f64)]) -> [f64; 2] {

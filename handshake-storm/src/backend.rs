@@ -98,13 +98,15 @@ impl Backend {
         let cache = &manual.cache;
         let context = cache.context()?;
         let store = |lifetime| RustlsStore::with_context(cache, context).with_timeout(lifetime);
+        let population = |lifetime| -> Box<dyn Population> {
+            Box::new(Arc::new(store(lifetime)) as Arc<dyn StoresServerSessions>)
+        };
+        let config = identity.server(|config| store(CLIENTS).install(config))?;
         Ok(Self {
             name: OURS,
-            stack: Arc::new(Rustls(identity.server(|config| {
-                store(CLIENTS).install(config);
-            })?)),
-            passing: Box::new(Arc::new(store(PASSING)) as Arc<dyn StoresServerSessions>),
-            lasting: Box::new(Arc::new(store(LASTING)) as Arc<dyn StoresServerSessions>),
+            stack: Arc::new(Rustls(config)),
+            passing: population(PASSING),
+            lasting: population(LASTING),
             expiry: Some(Box::new(manual)),
         })
     }
@@ -116,9 +118,9 @@ impl Backend {
             ServerSessionMemoryCache::new(plan.capacity() + 1);
         Ok(Self {
             name: "rustls",
-            stack: Arc::new(Rustls(identity.server(|config| {
-                config.session_storage = store.clone();
-            })?)),
+            stack: Arc::new(Rustls(
+                identity.server(|config| config.session_storage = store.clone())?,
+            )),
             passing: Box::new(store.clone()),
             lasting: Box::new(store),
             expiry: None,

@@ -21,9 +21,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 pub(crate) fn run(address: SocketAddr, timeout: Duration) -> Result<()> {
     let cache = SessionCache::builder().timeout(timeout).build()?;
     let store = RustlsStore::new(&cache)?;
-    let config = Identity::generate()?.server(|config| {
-        store.install(config);
-    })?;
+    let config = Identity::generate()?.server(|config| store.install(config))?;
     let (sender, interrupted) = channel();
     ctrlc::set_handler(move || {
         let _ = sender.send(());

@@ -80,9 +80,9 @@ impl Identity {
 
     /// A server for both versions, whose session storage `install` sets. It has no ticketer, so TLS 1.3 asks that as
     /// well.
-    pub(crate) fn server(
+    pub(crate) fn server<R>(
         &self,
-        install: impl FnOnce(&mut ServerConfig),
+        install: impl FnOnce(&mut ServerConfig) -> R,
     ) -> Result<Arc<ServerConfig>> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?

@@ -98,8 +98,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
 
     /// How many sessions may be cached at once.
     ///
-    /// `None` is unlimited, `Some(0)` keeps nothing. The default is
-    /// 20,480. It can be changed later with
+    /// `None` is unlimited, `Some(0)` keeps nothing. The default is 20,480. It can be changed later with
     /// [`SessionCache::set_maximum`].
     ///
     /// `SSL_CTX_sess_set_cache_size(3)`, whose 0 is `None` here. Its page calls the size a hint; OpenSSL's code keeps one
@@ -111,9 +110,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
 
     /// How long a session lives that is inserted without a timeout of its own.
     ///
-    /// Zero is legal: such a session is valid at the instant of its insertion
-    /// only. [`Duration::MAX`] is for as long as its [lineage](Self::lineage) may
-    /// last. The default is 300 seconds.
+    /// Zero is legal: such a session is valid at the instant of its insertion only. [`Duration::MAX`] is for as long as
+    /// its [lineage](Self::lineage) may last. The default is 300 seconds.
     ///
     /// `SSL_CTX_set_timeout(3)`, of whose default that is what the page says; OpenSSL's code has 7200 seconds, also
     /// in place of a zero. It can be changed there at any time, and here it stays: give sessions that are to live
@@ -205,9 +203,8 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
 
     /// Into how many parts the cache is divided, a power of two.
     ///
-    /// By default the number follows from the number of cores and from the
-    /// maximum, as for [`ExpiringMap`]. In a cache of one shard the session
-    /// that is evicted is the one of the whole cache that expires first.
+    /// By default the number follows from the number of cores and from the maximum, as for [`ExpiringMap`]. In a cache of
+    /// one shard the session that is evicted is the one of the whole cache that expires first.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -237,16 +234,13 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         self
     }
 
-    /// Calls `on_remove` for each session that leaves the cache, with the
-    /// reason.
+    /// Calls `on_remove` for each session that leaves the cache, with the reason.
     ///
-    /// It is called exactly once for each, on the thread whose call removed
-    /// the session (of a [`flush`](SessionCache::flush) and its like also on those of its
-    /// [helpers](Self::helpers)), after lookups can't find the session any more and before
-    /// that call returns, under no lock. It may call into the cache. A panic
-    /// in it is caught and counted. What was [purged](SessionCache::purge) leaves as [`Reason::Removed`], with the flush
-    /// that comes by. Sessions that are still there when the
-    /// last handle of the cache is dropped aren't reported.
+    /// It is called exactly once for each, on the thread whose call removed the session (of a [`flush`](SessionCache::flush)
+    /// and its like also on those of its [helpers](Self::helpers)), after lookups can't find the session any more and before
+    /// that call returns, under no lock. It may call into the cache. A panic in it is caught and counted. What was
+    /// [purged](SessionCache::purge) leaves as [`Reason::Removed`], with the flush that comes by. Sessions that are still
+    /// there when the last handle of the cache is dropped aren't reported.
     ///
     /// `SSL_CTX_sess_set_remove_cb(3)`, which has no reasons, is not called for what was replaced, and is called for all
     /// that is left at the end.
@@ -255,19 +249,14 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
     ///
     /// ```
     /// use sessionwheel::{Context, Reason, SessionCache, SessionId, SessionKey};
-    /// use std::sync::{Arc, Mutex};
     ///
-    /// let left = Arc::new(Mutex::new(Vec::new()));
-    /// let log = Arc::clone(&left);
-    /// let cache = SessionCache::builder()
-    ///     .on_remove(move |_key, state, why| log.lock().unwrap().push((*state, why)))
-    ///     .build()?;
-    ///
+    /// let (log, left) = std::sync::mpsc::channel();
+    /// let tell = move |_: &_, state: &_, why| log.send((*state, why)).unwrap();
+    /// let cache = SessionCache::builder().on_remove(tell).build()?;
     /// let key = SessionKey::new(Context::DEFAULT, SessionId::from([1; 32]));
-    /// cache.insert(key, "first").unwrap();
-    /// cache.insert(key, "second").unwrap();
+    /// cache.insert(key, "state").unwrap();
     /// cache.remove(&key);
-    /// assert_eq!(*left.lock().unwrap(), [("first", Reason::Replaced), ("second", Reason::Removed)]);
+    /// assert_eq!(left.recv(), Ok(("state", Reason::Removed)));
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn on_remove(
@@ -307,8 +296,7 @@ impl<V: Send + Sync + 'static> SessionCacheBuilder<V> {
         self
     }
 
-    /// What lies outside of this cache: see [`ExternalTier`]. What OpenSSL makes of `SSL_CTX_sess_set_new_cb(3)` and
-    /// its neighbours.
+    /// What lies outside of this cache: see [`ExternalTier`].
     ///
     /// A second call of this method, or one of [`on_get`](Self::on_get), replaces the first one's.
     pub fn external(mut self, tier: impl ExternalTier<V>) -> Self {

@@ -167,22 +167,30 @@ impl Clock {
 
     /// The time now, by this clock and by the wall clock.
     fn both(&self) -> (Timestamp, SystemTime) {
-        let mut now = self.now();
-        if let Source::Manual(_) = self.source {
-            let wall = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.as_nanos());
-            return (now, wall);
-        }
-        for _ in 0..READINGS {
-            let wall = SystemTime::now();
-            let later = self.now();
-            if later.saturating_since(now) <= NEAR {
-                return (later, wall);
+        match self.source {
+            Source::Manual(_) => {
+                let now = self.now();
+                let wall = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.as_nanos());
+                (now, wall)
             }
-            // This thread was stopped in between.
-            now = later;
+            Source::Monotonic(_) => at_once(|| self.now(), SystemTime::now),
         }
-        (now, SystemTime::now())
     }
+}
+
+/// What a clock and another show at the same time, as long as the thread that reads them is not stopped in between each
+/// time.
+fn at_once<T>(now: impl Fn() -> Timestamp, other: impl Fn() -> T) -> (Timestamp, T) {
+    let mut before = now();
+    for _ in 0..READINGS {
+        let shown = other();
+        let after = now();
+        if after.saturating_since(before) <= NEAR {
+            return (after, shown);
+        }
+        before = after;
+    }
+    (before, other())
 }
 
 impl Default for Clock {
@@ -275,6 +283,25 @@ mod tests {
         hand.clone().set(Timestamp::from_secs(1));
         assert_eq!(clone.now(), Timestamp::from_secs(1));
         assert_eq!(hand.now(), Timestamp::from_secs(1));
+    }
+
+    #[test]
+    fn clocks_are_read_again_if_time_has_passed_in_between() {
+        // What the readings show, in milliseconds, each of the other one after one of the first.
+        let shown = |readings: &[u64]| {
+            let next = std::cell::Cell::new(0);
+            let at = |n: usize| readings[n.min(readings.len() - 1)];
+            let now = || Timestamp::ZERO.saturating_add(Duration::from_millis(at(next.get())));
+            let both = at_once(now, || next.replace(next.get() + 1));
+            (both.0.as_nanos() / 1_000_000, both.1)
+        };
+        assert_eq!(shown(&[5, 5]), (5, 0));
+        assert_eq!(shown(&[5, 6]), (6, 0));
+        // Stopped for a second, and then not; and stopped each time.
+        assert_eq!(shown(&[5, 1_005, 1_005]), (1_005, 1));
+        let always: Vec<u64> = (0..99).map(|n| n * 1_000).collect();
+        let readings = READINGS as u64;
+        assert_eq!(shown(&always), (readings * 1_000, READINGS));
     }
 
     #[test]

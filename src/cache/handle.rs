@@ -486,7 +486,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
             .filter(|session| self.admits(key, session))
     }
 
-    /// Whether there is a session under `key` that has not expired.
+    /// Whether there is a session under `key` that has not expired, visible or not.
     pub(super) fn holds(&self, key: &SessionKey) -> bool {
         let guard = self.map.pin();
         self.map.get(key, self.clock.now(), &guard).is_some()

@@ -207,23 +207,30 @@ pub(crate) fn waits<W: Wheel>(plan: Plan) -> Vec<Line> {
 
 /// Ours: waits in all. Peer: runs without any. Ratio: their share of all runs.
 fn unseen(ours: &Runner<'_>, of: usize) -> Line {
+    let runs = ours.unseen.len();
     // A run in which nothing was done shows nothing.
     let clean = ours.unseen.iter().zip(&ours.operations);
-    let clean = clean.map(|(&waits, &done)| f64::from(u8::from(waits == 0 && done > 0)));
-    let clean: Vec<f64> = clean.collect();
-    let sum: f64 = clean.iter().sum();
-    let outcome = Outcome {
-        ours: ours.unseen.iter().sum::<usize>() as f64,
-        theirs: sum,
-        ratio: sum / clean.len() as f64,
-        interval: [f64::NAN; 2],
-        pairs: clean.iter().map(|&clean| (clean, 1.0)).collect(),
-    };
+    let clean = clean.filter(|&(&waits, &done)| waits == 0 && done > 0);
+    let waits: usize = ours.unseen.iter().sum();
+    let counted = counted(waits, clean.count(), |_, clean| clean / runs as f64);
     let name = format!("waits over 1 ms that the control did not see, half of {of}");
     let bar = Bar::ThroughputAtLeast(CLEAN);
     Line {
         unit: "waits",
-        ..line(12, &name, "(runs without)", bar, &outcome)
+        pairs: runs,
+        ..line(12, &name, "(runs without)", bar, &counted)
+    }
+}
+
+/// What is counted and not paired, and the ratio that is made of it.
+fn counted(ours: usize, theirs: usize, ratio: impl FnOnce(f64, f64) -> f64) -> Outcome {
+    let [ours, theirs] = [ours, theirs].map(|count| count as f64);
+    Outcome {
+        ours,
+        theirs,
+        ratio: ratio(ours, theirs),
+        interval: [f64::NAN; 2],
+        pairs: Vec::new(),
     }
 }
 
@@ -287,16 +294,10 @@ fn none(name: &str, unit: &'static str, count: usize, all: usize, runs: usize) -
     let bar = Bar::TimeAtMost(0.0);
     // Where nothing was counted nothing is shown.
     assert!(all > 0, "{name}: of nothing");
-    let ratio = count as f64 / all as f64;
-    let outcome = Outcome {
-        ours: count as f64,
-        theirs: all as f64,
-        ratio,
-        interval: [f64::NAN; 2],
-        pairs: vec![(ratio, 0.0); runs],
-    };
+    let counted = counted(count, all, |count, all| count / all);
     Line {
         unit,
-        ..line(13, name, "(of so many)", bar, &outcome)
+        pairs: runs,
+        ..line(13, name, "(of so many)", bar, &counted)
     }
 }

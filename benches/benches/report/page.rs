@@ -1,7 +1,5 @@
 //! Tables of the page, from what the other benches print as JSON.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -36,6 +34,11 @@ fn objects(json: &str) -> impl Iterator<Item = Result<Value>> {
     lines.map(|line| serde_json::from_str(line).context("not JSON"))
 }
 
+/// A line of a table.
+fn row(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
 /// All rows of the ratios.
 pub(crate) fn ratios(json: &str) -> Result<String> {
     let mut table = String::from(
@@ -56,17 +59,18 @@ pub(crate) fn ratios(json: &str) -> Result<String> {
             (_, _, Value::Bool(true)) => "met",
             _ => "**not met**",
         };
-        writeln!(
-            table,
-            "| {} | {} | {} {unit} | {} | {} | {} | {interval} | {} | {state} |",
-            line["row"],
-            text(&line["name"]),
-            number(&line["ours"]),
-            text(&line["best_peer"]),
+        let cells = [
+            line["row"].to_string(),
+            text(&line["name"]).to_owned(),
+            format!("{} {unit}", number(&line["ours"])),
+            text(&line["best_peer"]).to_owned(),
             number(&line["peer"]),
             number(&line["ratio"]),
+            interval,
             number(&line["bar"]),
-        )?;
+            state.to_owned(),
+        ];
+        table += &row(&cells);
     }
     Ok(table)
 }
@@ -94,13 +98,12 @@ pub(crate) fn stall(json: &str) -> Result<String> {
             Some(_) => {
                 let windows = line["windows"].as_f64().unwrap_or(1.0);
                 let operations = line["operations"].as_f64().unwrap_or(0.0) / windows;
-                writeln!(
-                    table,
-                    "| {} | {} % | {} | {} | {operations:.0} | {} | {} | {} | {} | {} | {} | {} | {} | {} in {windows} |",
-                    line["sessions"],
-                    line["share"],
-                    text(&line["peer"]),
+                let cells = [
+                    line["sessions"].to_string(),
+                    format!("{} %", line["share"]),
+                    text(&line["peer"]).to_owned(),
                     number(&line["ms_each"]),
+                    format!("{operations:.0}"),
                     number(&lookups["p50"]),
                     number(&lookups["p99"]),
                     number(&lookups["p99.9"]),
@@ -109,25 +112,24 @@ pub(crate) fn stall(json: &str) -> Result<String> {
                     number(&others[1]),
                     number(&inserts["p99.9"]),
                     number(&inserts["max"]),
-                    line["waits_unseen"],
-                )?;
+                    format!("{} in {windows}", line["waits_unseen"]),
+                ];
+                table += &row(&cells);
             }
             None if line["destructors"].is_object() => {
                 let (ran, garbage) = (&line["destructors"], &line["garbage"]);
-                writeln!(
-                    swept,
-                    "| {} | {} % | {} | {} | {} | {} | {} | {} | {} | {} |",
-                    line["sessions"],
-                    line["share"],
-                    line["swept"],
-                    ran["flusher"],
-                    ran["worker"],
-                    ran["background"],
-                    ran["reclaim"],
-                    garbage["at_once"],
-                    garbage["later"],
-                    garbage["after_reclaim"],
-                )?;
+                let counts = [
+                    &line["swept"],
+                    &ran["flusher"],
+                    &ran["worker"],
+                    &ran["background"],
+                    &ran["reclaim"],
+                    &garbage["at_once"],
+                    &garbage["later"],
+                    &garbage["after_reclaim"],
+                ];
+                let of = [line["sessions"].to_string(), format!("{} %", line["share"])];
+                swept += &row(&[&of[..], &counts.map(Value::to_string)].concat());
             }
             None => {} // not applicable
         }

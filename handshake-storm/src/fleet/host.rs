@@ -41,9 +41,7 @@ pub(crate) fn run() -> Result<()> {
     let store = RustlsStore::new(&cache)?;
     tier.share(store.context(), "handshake-storm")?;
     let identity = Identity::from_der(orders.certificate, orders.private_key);
-    let stack = Rustls(identity.server(|config| {
-        store.install(config);
-    })?);
+    let stack = Rustls(identity.server(|config| store.install(config))?);
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = Server::start(loopback, Arc::new(stack), orders.threads)?;
     println!("listening on {}", server.address());

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,11 +140,11 @@ pub fn attach(
 
 /// What a callback holds. OpenSSL drops it with its context, which may be the last to hold the cache: whatever panics then
 /// must not come to C.
-struct Held(ManuallyDrop<Arc<Shared>>);
+struct Held(Option<Arc<Shared>>);
 
 impl Held {
     fn new(shared: &Arc<Shared>) -> Self {
-        Self(ManuallyDrop::new(shared.clone()))
+        Self(Some(shared.clone()))
     }
 }
 
@@ -153,16 +152,16 @@ impl Deref for Held {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
-        &self.0
+        self.0
+            .as_deref()
+            .expect("it is there until this is dropped")
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // SAFETY: taken once, in the drop of what holds it, and not looked at again.
-        let shared = unsafe { ManuallyDrop::take(&mut self.0) };
-        // Nobody is left to be told.
-        let _ = contain(|| drop(shared));
+        // Nobody is left to be told of a panic.
+        let _ = contain(|| self.0 = None);
     }
 }
 

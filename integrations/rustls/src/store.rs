@@ -100,8 +100,8 @@ impl RustlsStore {
     /// One that is longer is refused and [counted](StoreStats::oversized), and the handshake goes on: its
     /// client will not be able to resume. With this, and the cache's maximum, memory is
     /// bounded whatever certificates clients have. What another host has put into an [external
-    /// tier](sessionwheel::ExternalTier), and is longer, is not handed out here either; for how long it may be inside, the tier's
-    /// codec says.
+    /// tier](sessionwheel::ExternalTier), and is longer, is not handed out here either; but it is kept inside, unless the
+    /// tier refuses it.
     #[must_use]
     pub fn with_max_value_len(mut self, bytes: usize) -> Self {
         self.max_value_len = bytes;

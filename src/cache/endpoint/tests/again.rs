@@ -1,6 +1,7 @@
 //! Sessions that are established under a key that another one had, with an external tier that removes what it is told of.
 
 use super::*;
+
 /// Its sessions that expire are told of when this has passed.
 const LIFE: Duration = Duration::from_secs(301);
 
