@@ -151,8 +151,9 @@ fn bytes_each(plan: Plan) -> Vec<Line> {
         let payloads = bytes_of(PAYLOADS, n);
         // Two processes tell the same but for a tenth of a byte.
         let processes = if plan.is_quick() { 1 } else { plan.pairs };
-        // Processes at once.
-        let above = |who: &[&str]| -> Vec<f64> {
+        // Beside the pairs, which in a long run take as long as all of these one after the other.
+        let at_once = if plan.is_quick() { 2 } else { 1 };
+        let some = |who: &[&str]| -> Vec<f64> {
             thread::scope(|scope| {
                 let above = |who| bytes_of(who, n) - payloads - KEY_AND_VALUE;
                 let all: Vec<_> = (who.iter())
@@ -162,25 +163,22 @@ fn bytes_each(plan: Plan) -> Vec<Line> {
                 bytes.collect()
             })
         };
+        let above = |who: &[&str]| -> Vec<f64> { who.chunks(at_once).flat_map(some).collect() };
         let names = PEERS.map(|(who, _)| who);
-        let peers: Vec<_> = (names.into_iter())
-            .zip(names.chunks(2).flat_map(above))
-            .collect();
+        let peers: Vec<_> = names.into_iter().zip(above(&names)).collect();
         let (best, _) = (peers.iter().copied())
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .expect("there are some");
         let first = lines.len();
-        for (who, lifetimes) in [
-            (OURS, "random lifetimes"),
-            (OURS_BOUNDED, "random lifetimes, a maximum"),
-            (OURS_EQUAL, "equal lifetimes"),
+        let rounds: Vec<_> = (0..processes)
+            .map(|_| above(&[OURS, best, OURS_BOUNDED, OURS_EQUAL]))
+            .collect();
+        for (at, lifetimes) in [
+            (0, "random lifetimes"),
+            (2, "random lifetimes, a maximum"),
+            (3, "equal lifetimes"),
         ] {
-            let pairs: Vec<_> = (0..processes)
-                .map(|_| {
-                    let bytes = above(&[who, best]);
-                    (bytes[0], bytes[1])
-                })
-                .collect();
+            let pairs: Vec<_> = rounds.iter().map(|bytes| (bytes[at], bytes[1])).collect();
             let name = format!("bytes above key and value, {n}, {lifetimes}");
             let figure = Figure {
                 row: 14,

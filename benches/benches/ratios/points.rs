@@ -65,10 +65,11 @@ impl Row {
                 duels.extend(best.map(|who| (who, at, group)));
             }
         }
-        // Whom nobody has set a bar has a line only where it is not the best anyway.
+        // Whom nobody has set a bar has a line only where it is not the best anyway, and in no short run.
         let all = duels.clone();
         duels.retain(|&(who, at, group)| {
-            self.groups[group].1.is_some() || !all.contains(&(who, at, 0))
+            let shown = !plan.has_bars_only() && !all.contains(&(who, at, 0));
+            self.groups[group].1.is_some() || shown
         });
         // Each is made ready once.
         duels.sort_unstable();
