@@ -233,6 +233,13 @@ mutants() {
         swap src/slab/lane.rs '0 => Link::from_raw(slot.link.load(Ordering::Relaxed))' '0 => Link::END'
         mutant L3 "what ripened before is forgotten" slab/enter_against_enter_and_ripening
     fi
+    if wanted L4; then
+        swap src/slab/lane.rs 'let Some(slot) = self.slot_if_there(number) else {
+            return 0;
+        };' 'let slot = self.slot(number);'
+        mutant L4 "a stale number is followed to a slot that is not there yet" \
+            slab/recycle_against_reuse_in_a_new_segment
+    fi
 
     # One owner.
     if wanted M7; then

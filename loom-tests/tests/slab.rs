@@ -124,6 +124,31 @@ fn enter_against_recycle() {
     });
 }
 
+/// At stake: who takes several off a limbo follows numbers that may be stale by then, and one of them is a slot's of a
+/// segment that came since, which this thread need not see yet.
+#[test]
+fn recycle_against_reuse_in_a_new_segment() {
+    check("recycle_against_reuse_in_a_new_segment", 2, || {
+        // The fourth slot is the first of the second segment.
+        let slab = Arc::new(Slab::new(4));
+        for value in 0..3u64 {
+            slab.enter(value).expect("there is room");
+        }
+        slab.leave(&[1, 2], &pin());
+        let other = {
+            let slab = Arc::clone(&slab);
+            thread::spawn(move || slab.recycle())
+        };
+        let mine = [(); 3].map(|()| slab.enter(7));
+        if mine == [Some(1), Some(2), Some(4)] {
+            slab.leave(&[1, 4], &pin());
+        }
+        other.join().unwrap();
+        slab.recycle();
+        assert_eq!(slab.garbage(), 0);
+    });
+}
+
 /// At stake: a chain ripens on another thread while a map that is being dropped drops all values.
 /// Each is dropped once, though the slab is cleared again when the closure lets go of it.
 #[test]

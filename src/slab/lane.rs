@@ -254,7 +254,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Slab<K, V> {
 
     /// Who follows a slot in its limbo (0: nobody). If it is there no more, another slot or none.
     fn behind(&self, number: SlotNumber) -> SlotNumber {
-        let slot = self.slot(number);
+        // Who follows stale numbers may come to one of a segment that this thread has not seen.
+        let Some(slot) = self.slot_if_there(number) else {
+            return 0;
+        };
         match Life::from_raw(slot.life.load(Ordering::Relaxed)).number() {
             0 => Link::from_raw(slot.link.load(Ordering::Relaxed))
                 .target()
