@@ -371,7 +371,7 @@ mutants() {
         mutant T9 "a helper puts the child where it would have begun the split" table/early_split_against_growth
     fi
 
-    # Comparisons that panic.
+    # Comparisons, destructors and listeners that panic.
     if wanted K1; then
         swap src/slab/mod.rs $'held.slab.retire(held.number, &guard);\n' $'let _ = &guard;\n'
         mutant K1 "whose comparison panics keeps the slot" panics/panic_against_insert
@@ -379,6 +379,16 @@ mutants() {
     if wanted K1b; then
         swap src/slab/mod.rs $'held.slab.retire(held.number, &guard);\n            mem::forget(held);' 'let _ = (guard, held);'
         mutant K1b "the slot is free while its entry is in it" panics/panic_against_insert_and_lookup
+    fi
+    if wanted K2; then
+        swap src/slab/mod.rs 'contain(|| unsafe { (*place).assume_init_drop() })' \
+            'Some(unsafe { (*place).assume_init_drop() })'
+        mutant K2 "a destructor's panic ends the recycling" panics/panicking_drops_of_enter_against_recycle
+    fi
+    if wanted K3; then
+        swap src/map/notify.rs 'contain(|| listener(key, value, event.reason))' \
+            'Some(listener(key, value, event.reason))'
+        mutant K3 "a listener's panic ends the removal" panics/panicking_listener_of_take_against_flush
     fi
 
     # What was decided before.

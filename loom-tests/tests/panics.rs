@@ -1,4 +1,5 @@
-//! Comparisons that panic: who was on the way in leaves nothing behind, whatever the others do meanwhile.
+//! What the caller's code may do, and panics doing it, whatever the others do meanwhile: who is compared on the way in
+//! leaves nothing behind, and neither a destructor nor a listener loses a slot or a permit, or is run twice.
 //!
 //! An unwinding thread changes places with others like any other. Loom's threads are all one to the standard library, so
 //! `std::thread::panicking` is then true for all of them, and loom checks an access to a cell where it begins only, not
@@ -12,8 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use loom::cell::UnsafeCell;
 use loom::thread;
+use sessionwheel::internals::Slab;
 use sessionwheel::{ExpiringMap, Timestamp, pin};
-use sessionwheel_loom_tests::{Identity, TICK_BITS, check, long, tick};
+use sessionwheel_loom_tests::{Identity, TICK_BITS, after, check, long, tick};
 
 const NEVER: Timestamp = Timestamp::NEVER;
 
@@ -168,5 +170,85 @@ fn panic_against_insert_and_lookup() {
             (Some(false), None | Some(11 | 22)) if replaced => model.has_replaced(),
             theirs => panic!("replaced: {replaced} and {theirs:?}"),
         }
+    });
+}
+
+/// Counts drops, not by loom, and panics in some.
+struct Touchy {
+    dropped: Arc<AtomicUsize>,
+    panics: bool,
+}
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        self.dropped.fetch_add(1, Relaxed);
+        if self.panics {
+            resume_unwind(Box::new("planned"));
+        }
+    }
+}
+
+/// At stake: a flush and an insert drop what was removed, each value once, and the destructors panic. Each slot is
+/// there once for those who come.
+#[test]
+fn panicking_drops_of_enter_against_recycle() {
+    check("panicking_drops_of_enter_against_recycle", 3, || {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let value = |panics| Touchy {
+            dropped: Arc::clone(&dropped),
+            panics,
+        };
+        let slab = Arc::new(Slab::new(3));
+        for _ in 0..3 {
+            slab.enter(value(true)).expect("there is room");
+        }
+        slab.leave(&[1, 2], &pin());
+        slab.leave(&[3], &pin());
+        let other = {
+            let (slab, calm) = (Arc::clone(&slab), value(false));
+            thread::spawn(move || slab.enter(calm))
+        };
+        slab.recycle();
+        let theirs = other.join().unwrap();
+        // What found no slot was dropped by its thread.
+        let refused = usize::from(theirs.is_none());
+        let mut all: Vec<u32> = theirs.into_iter().collect();
+        let more = (all.len()..3).filter_map(|_| slab.enter(value(false)));
+        all.extend(more);
+        all.sort_unstable();
+        assert!(all.iter().copied().eq(1..=3), "{all:?}");
+        assert_eq!(slab.garbage(), 0);
+        assert_eq!(dropped.load(Relaxed), 3 + refused, "each that panics once");
+    });
+}
+
+/// At stake: whoever removes the entry, a taker or a flush, tells the listener, once, and it panics. The slot and the
+/// permit come back all the same.
+#[test]
+fn panicking_listener_of_take_against_flush() {
+    check("panicking_listener_of_take_against_flush", 2, || {
+        let told = Arc::new(AtomicUsize::new(0));
+        let log = Arc::clone(&told);
+        let builder = ExpiringMap::builder().shards(1).tick_bits(TICK_BITS);
+        let builder = builder.hasher(BuildHasherDefault::<Identity>::default());
+        let map = builder.listener(move |_: &u64, _: &u64, _| {
+            log.fetch_add(1, Relaxed);
+            resume_unwind(Box::new("planned"));
+        });
+        let map = Arc::new(map.build().expect("good numbers"));
+        map.insert(0, 7, tick(0), tick(0)).expect("there is room");
+        let taker = {
+            let map = Arc::clone(&map);
+            thread::spawn(move || map.take(&0, tick(0), &pin()).is_some())
+        };
+        map.flush_within(after(0), usize::MAX);
+        taker.join().unwrap();
+        assert_eq!(told.load(Relaxed), 1);
+        let stats = map.stats();
+        assert_eq!((stats.live, stats.listener_panics), (0, 1));
+        map.flush_within(after(0), usize::MAX);
+        map.reclaim();
+        map.insert(0, 8, tick(0), tick(0)).expect("there is room");
+        assert_eq!(map.stats().slots, 1, "a slot is lost");
     });
 }
