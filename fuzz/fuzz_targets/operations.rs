@@ -95,6 +95,8 @@ fuzz_target!(|input: Input| {
     let mut pair = Pair::new(&setup);
     for step in input.steps {
         pair.apply(&step.into(), &seen);
+        // Every entry after every step.
+        pair.apply(&Op::Iterate, &seen);
     }
     pair.finish();
 });
