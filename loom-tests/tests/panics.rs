@@ -226,7 +226,7 @@ fn panicking_drops_of_enter_against_recycle() {
 /// permit come back all the same.
 #[test]
 fn panicking_listener_of_take_against_flush() {
-    check("panicking_listener_of_take_against_flush", 2, || {
+    check("panicking_listener_of_take_against_flush", 3, || {
         let told = Arc::new(AtomicUsize::new(0));
         let log = Arc::clone(&told);
         let builder = ExpiringMap::builder().shards(1).tick_bits(TICK_BITS);

@@ -128,7 +128,7 @@ fn enter_against_recycle() {
 /// segment that came since, which this thread need not see yet.
 #[test]
 fn recycle_against_reuse_in_a_new_segment() {
-    check("recycle_against_reuse_in_a_new_segment", 2, || {
+    check("recycle_against_reuse_in_a_new_segment", 3, || {
         // The fourth slot is the first of the second segment.
         let slab = Arc::new(Slab::new(4));
         for value in 0..3u64 {
