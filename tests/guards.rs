@@ -79,8 +79,11 @@ fn a_reader_pinned_for_ever_freezes_a_full_map_and_never_empties_it() {
         let first = insert_until_refused(&map, &ledger, 1);
         let stats = map.stats();
         println!("{shards} shards: {first} taken in before {stats:?}");
-        // With several shards chance decides which of them is out of slots first.
-        assert!(first >= N + SLACK / 2 && first <= N + SLACK + 6 * 25 * shards);
+        // With several shards chance decides which of them is out of slots first, and all are nearly so then.
+        let all = N + SLACK;
+        let least = if shards == 1 { all } else { all / 10 * 9 };
+        // One is the reader's.
+        assert!(first + 1 >= least && first <= all + 6 * 25 * shards);
         assert_eq!((map.len(), stats.exhausted), (N, 1), "full, not empty");
         assert_eq!(stats.garbage as usize + N, first + 1);
         assert_eq!(stats.garbage, stats.evicted);
