@@ -23,6 +23,9 @@ const FAR: u32 = 33;
 /// As many as are among the few of a tick: whoever comes after them is on its list.
 const COMPANY: [u32; 2] = [8, 3];
 
+/// A tick of a shard with so many slots has a list of two chunks.
+const REACH: u32 = 16;
+
 /// What stands in a place that somebody was given and has not filled yet.
 const NOT_YET: u32 = 0;
 
@@ -311,6 +314,26 @@ fn hint_against_two_openers() {
         for opener in openers {
             found |= opener.join().unwrap();
         }
+        assert!(found || model.flush(1), "the hint is lost");
+    });
+}
+
+/// The same where the list is full to the end of a chunk, so that the hint puts another one there: an opener that moves
+/// the old one only may find noted that the other has moved the new one, of which nothing else has told it.
+#[test]
+fn hint_in_a_new_chunk_against_two_openers() {
+    check("hint_in_a_new_chunk_against_two_openers", 2, || {
+        let model = Arc::new(Model::new(1));
+        model.hint(REACH, 2); // the list has room for some
+        for _ in 0..4 {
+            model.hint(NOT_YET, 1);
+        }
+        let [hinter, opener] = [(); 2].map(|()| Arc::clone(&model));
+        let hinter = thread::spawn(move || hinter.insert());
+        let opener = thread::spawn(move || opener.flush(1));
+        // Stopped once, after the old chunk.
+        let found = model.flush(1) | opener.join().unwrap();
+        hinter.join().unwrap();
         assert!(found || model.flush(1), "the hint is lost");
     });
 }

@@ -10,6 +10,7 @@ use std::ptr;
 
 use super::put::put;
 use crate::geometry::LIST_CHUNK;
+use crate::sync::UnsafeCell;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::tally;
 
@@ -23,7 +24,8 @@ pub(super) struct List {
 /// Not on a cache line's boundary: allocators pay for that with memory.
 pub(super) struct Chunk {
     older: *mut Chunk,
-    number: u32,
+    /// Written before the chunk is in the list. In a cell, so that loom sees who reads it too early.
+    number: UnsafeCell<u32>,
     cells: [AtomicU32; LIST_CHUNK],
 }
 
@@ -43,9 +45,9 @@ impl List {
         let mut chunk = self.newest();
         loop {
             match self.seen(chunk) {
-                Some(found) if found.number == number => return &found.cells[at],
-                Some(found) if found.number > number => chunk = found.older,
-                newest => chunk = self.add(chunk, newest.map_or(0, |newest| newest.number + 1)),
+                Some(found) if found.number() == number => return &found.cells[at],
+                Some(found) if found.number() > number => chunk = found.older,
+                newest => chunk = self.add(chunk, newest.map_or(0, |newest| newest.number() + 1)),
             }
         }
     }
@@ -69,7 +71,7 @@ impl List {
             .fetch_update(Ordering::Release, Ordering::Acquire, |moved| {
                 let before = self
                     .seen(moved)
-                    .is_none_or(|moved| moved.number > chunk.number);
+                    .is_none_or(|moved| moved.number() > chunk.number());
                 before.then_some(ptr::from_ref(chunk).cast_mut())
             });
     }
@@ -93,7 +95,7 @@ impl List {
         tally::page_allocated();
         let chunk = Chunk {
             older: newest,
-            number,
+            number: UnsafeCell::new(number),
             cells: std::array::from_fn(|_| AtomicU32::new(0)),
         };
         put(&self.newest, newest, chunk)
@@ -101,6 +103,13 @@ impl List {
 }
 
 impl Chunk {
+    #[inline]
+    fn number(&self) -> u32 {
+        // SAFETY: nobody writes it once the chunk is in the list, and who has come to the chunk has
+        // synchronised with who put it there: see `newest` and `moved`.
+        self.number.with(|number| unsafe { *number })
+    }
+
     pub(super) fn cells(&self) -> &[AtomicU32] {
         &self.cells
     }
@@ -135,7 +144,7 @@ mod tests {
     }
 
     fn numbers(list: &List) -> Vec<u32> {
-        list.unmoved().map(|chunk| chunk.number).collect()
+        list.unmoved().map(Chunk::number).collect()
     }
 
     #[test]
@@ -153,7 +162,7 @@ mod tests {
     #[test]
     fn what_was_moved_is_passed_by_whoever_was_first() {
         let list = full();
-        let of = |number| list.unmoved().find(|chunk| chunk.number == number);
+        let of = |number| list.unmoved().find(|chunk| chunk.number() == number);
         let (third, fourth) = (of(2).expect("there"), of(3).expect("there"));
         list.moved(third);
         assert_eq!(numbers(&list), [1, 0]);
