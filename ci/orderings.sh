@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What needs each memory ordering: whether docs/orderings.md speaks of those that there are, and whether the
 # models that it names fail without them.
-#   CI_ORDERINGS  how many are asked, drawn at random (4); all (ci/full)
+#   CI_ORDERINGS  how many are asked, drawn at random (2); all (ci/full)
 source "$(dirname "$0")/lib.sh"
 
-export ORDERINGS=${CI_ORDERINGS:-4}
+export ORDERINGS=${CI_ORDERINGS:-2}
 
 orderings() {
     local command=(sample "$ORDERINGS")
