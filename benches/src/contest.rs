@@ -96,7 +96,7 @@ impl Plan {
         self.is_quick() && self.divisor == 1
     }
 
-    /// For what is shown without a bar: a third of the pairs, and no more of them.
+    /// For what is shown without a bar: a third of the pairs, no more of them, and so no first run that does not count.
     pub fn reported(self) -> Self {
         let pairs = (self.pairs / 3).max(1);
         Self {

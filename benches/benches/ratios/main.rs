@@ -11,7 +11,7 @@
 //! measured. A row is `ok`, `not met`, or `~` where the interval still straddles. Times are wall
 //! times for one operation and end when all work that it caused is done, destructors included.
 //! Where something is counted, or bytes are, the bar stands beside our own number and not beside the
-//! ratio. A line without a bar is there to be compared with, and has a third of the pairs.
+//! ratio. A line without a bar is there to be compared with; most have a third of the pairs.
 //! With `--sessions` rows 8 to 13 are of the session cache, not of the map below it. (What it costs above the
 //! map otherwise is shown by `cargo bench --bench session`.)
 //! With the feature `openssl`, OpenSSL's own cache is among the peers, and has lines of its own
