@@ -172,12 +172,12 @@ pub fn compare(
 }
 
 /// Pairs of two in turn, ours first in each; more of them if the first ones do not do.
-pub fn in_turn(
-    ours: &mut dyn FnMut() -> f64,
-    theirs: &mut dyn FnMut() -> f64,
+pub fn in_turn<T>(
+    ours: &mut dyn FnMut() -> T,
+    theirs: &mut dyn FnMut() -> T,
     plan: Plan,
-    will_do: impl FnMut(&[(f64, f64)]) -> bool,
-) -> Vec<(f64, f64)> {
+    will_do: impl FnMut(&[(T, T)]) -> bool,
+) -> Vec<(T, T)> {
     // Whatever is slow the first time; in a short run the median has to do without.
     if !plan.is_quick() {
         ours();

@@ -12,9 +12,10 @@ use sessionwheel_bench::peers::{
 };
 
 use crate::flushing::{self, Inline, Noted, Worst};
-use crate::rows::{Line, against, line, reported, say};
+use crate::rows::{Line, against, line, ranked, reported, rivals, say};
 use sessionwheel_bench::contest::{
-    Bar, Contestant, Plan, Run, best, compare, median, outcome_beside, outcome_of_medians,
+    Bar, Contestant, Plan, Run, best, compare, in_turn, median, outcome, outcome_beside,
+    outcome_of_medians,
 };
 
 type Std = RandomState;
@@ -51,6 +52,14 @@ macro_rules! openssl {
     }};
 }
 
+/// A flush, and the same less what dropping the same payloads costs without any cache.
+fn total_and_own(mut total: Run, mut dropping: Run) -> impl FnMut() -> [f64; 2] {
+    move || {
+        let total = total();
+        [total, (total - dropping()).max(1.0)]
+    }
+}
+
 /// Scouts come to a part of the population.
 const SCOUTED: usize = 4;
 
@@ -63,30 +72,38 @@ pub(crate) fn flush_half(plan: Plan) -> Vec<Line> {
         all
     };
     let (scouts, peers) = (peers(plan.part_scouted(n / SCOUTED)), peers(n));
-    let mut ours = flushing::flush_half_heard::<Payload>(n);
-    let bar = Bar::TimeAtMost(1.0);
-    let mut lines = against(7, &name("total"), bar, plan, &mut ours, (&scouts, &peers));
-
-    // Less what dropping the same payloads costs without any cache.
-    say(7, &name("own share"));
     let mut droppers = scanned!(Arc<Noted>, P => move || flushing::drop_half::<P>(n));
     droppers.extend(openssl!(P => move || flushing::drop_prepared_half::<P>(n)));
-    let mut dropping = flushing::drop_half::<Ours<Arc<Noted>>>(n);
-    let mut ours_alone = || (ours() - dropping()).max(1.0);
-    let bar = Bar::TimeAtMost(0.5);
-    for (total, has_bar) in lines.clone().into_iter().zip([true, false]) {
-        let find = |all: &[Contestant]| -> Run {
-            let mut all = all.iter();
-            let peer = all.find(|peer| peer.name == total.best_peer);
-            peer.expect("who was measured in full").prepare()
+    let mut ours = total_and_own(
+        flushing::flush_half_heard::<Payload>(n),
+        flushing::drop_half::<Ours<Arc<Noted>>>(n),
+    );
+    let kinds =
+        [("total", 1.0), ("own share", 0.5)].map(|(what, bar)| (what, Bar::TimeAtMost(bar)));
+    say(7, &name("total and own share"));
+    let mut lines = [vec![], vec![]];
+    for (at, (peer, plan)) in rivals(&scouts, &peers, plan).into_iter().enumerate() {
+        let dropper = droppers.iter().find(|dropper| dropper.name == peer.name);
+        let dropping = dropper.expect("everybody drops").prepare();
+        let mut theirs = total_and_own(peer.prepare(), dropping);
+        let outcomes = |pairs: &[([f64; 2], [f64; 2])]| {
+            [0, 1].map(|which| {
+                let pairs: Vec<_> = pairs.iter().map(|(o, t)| (o[which], t[which])).collect();
+                outcome(&pairs, kinds[which].1)
+            })
         };
-        let (mut theirs, mut dropping) = (find(&peers), find(&droppers));
-        let mut theirs = || (theirs() - dropping()).max(1.0);
-        let plan = if has_bar { plan } else { plan.reported() };
-        let outcome = compare(&mut ours_alone, &mut theirs, bar, plan);
-        let own = line(7, &name("own share"), &total.best_peer, bar, &outcome);
-        lines.push(if has_bar { own } else { reported(own) });
+        let sure = |pairs: &[_]| {
+            let mut all = kinds.iter().zip(outcomes(pairs));
+            all.all(|((_, bar), outcome)| !bar.straddled_by(outcome.interval))
+        };
+        let pairs = in_turn(&mut ours, &mut theirs, plan, sure);
+        for (which, outcome) in outcomes(&pairs).iter().enumerate() {
+            let (what, bar) = kinds[which];
+            let line = line(7, &name(what), &peer.name, bar, outcome);
+            lines[which].push(ranked(at, line));
+        }
     }
+    let mut lines = lines.concat();
 
     let peers = |n| {
         let mut all = scanned!(Inline, P => move || flushing::flush_half::<P, Inline>(n));

@@ -78,8 +78,31 @@ macro_rules! openssl {
 }
 pub(crate) use openssl;
 
-/// Ours in turn with the peer that is the best of those scouted; then, without a bar and in no short run,
-/// with OpenSSL's cache if that is another.
+/// Who is measured: the peer that is the best of those scouted; then, without a bar and in no short run,
+/// OpenSSL's cache if that is another.
+pub(crate) fn rivals<'p>(
+    scouts: &[Contestant],
+    peers: &'p [Contestant],
+    plan: Plan,
+) -> Vec<(&'p Contestant, Plan)> {
+    let best = &best(scouts, plan).name;
+    let mut rivals = Vec::new();
+    for peer in peers {
+        if peer.name == *best {
+            rivals.insert(0, (peer, plan));
+        } else if peer.name == "OpenSSL" && !plan.has_bars_only() {
+            rivals.push((peer, plan.reported()));
+        }
+    }
+    rivals
+}
+
+/// The line of one of these rivals: with a bar if it is the first.
+pub(crate) fn ranked(at: usize, line: Line) -> Line {
+    if at == 0 { line } else { reported(line) }
+}
+
+/// Ours in turn with each of those who are measured.
 pub(crate) fn against(
     row: u8,
     name: &str,
@@ -89,18 +112,12 @@ pub(crate) fn against(
     (scouts, peers): (&[Contestant], &[Contestant]),
 ) -> Vec<Line> {
     say(row, name);
-    let best = &best(scouts, plan).name;
-    let mut lines = Vec::new();
-    for peer in peers {
-        if peer.name == *best {
-            let outcome = compare(ours, &mut peer.prepare(), bar, plan);
-            lines.insert(0, line(row, name, best, bar, &outcome));
-        } else if peer.name == "OpenSSL" && !plan.has_bars_only() {
-            let outcome = compare(ours, &mut peer.prepare(), bar, plan.reported());
-            lines.push(reported(line(row, name, &peer.name, bar, &outcome)));
-        }
-    }
-    lines
+    let rivals = rivals(scouts, peers, plan).into_iter().enumerate();
+    let lines = rivals.map(|(at, (peer, plan))| {
+        let outcome = compare(ours, &mut peer.prepare(), bar, plan);
+        ranked(at, line(row, name, &peer.name, bar, &outcome))
+    });
+    lines.collect()
 }
 
 /// Says what is being measured, on stderr.
