@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
-use models::{Model, Models, Verdict};
+use models::{Failure, Model, Models, Verdict};
 use site::{Mutant, Site};
 use table::Table;
 use tree::Tree;
@@ -120,8 +120,9 @@ fn run(
         let begun = Instant::now();
         let first = known.as_deref().and_then(Model::named);
         let text = match models.until_one_fails(site, *mutant, first.as_ref(), quick)? {
-            Verdict::Caught(model) => {
+            Verdict::Caught(Failure { model, why }) => {
                 caught += 1;
+                println!("ordering {key}: {why}");
                 model.to_string()
             }
             Verdict::Survived(models) => {
@@ -189,10 +190,12 @@ fn sample(
     models.measure_these(&asked)?;
     let mut caught = 0;
     for (site, mutant, key, model) in &named {
-        let failed = models.fails(model, site, *mutant)?;
-        caught += usize::from(failed);
-        let how = if failed { "caught by" } else { "NOT caught by" };
-        println!("ordering {key}: {how} {model}");
+        let failure = models.failure(model, site, *mutant)?;
+        caught += usize::from(failure.is_some());
+        match failure {
+            Some(why) => println!("ordering {key}: caught by {model}: {why}"),
+            None => println!("ordering {key}: NOT caught by {model}"),
+        }
     }
     println!(
         "orderings: {} of {in_all} weakened, {caught} caught, seed {seed}",

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{Read, Seek};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -48,9 +48,15 @@ impl fmt::Display for Model {
 }
 
 pub enum Verdict {
-    Caught(Model),
+    Caught(Failure),
     /// So many models come to the place, and pass.
     Survived(usize),
+}
+
+/// A model that failed, and what it said.
+pub struct Failure {
+    pub model: Model,
+    pub why: String,
 }
 
 /// Executables of the models, by file.
@@ -118,8 +124,8 @@ impl Models {
             let mut seen = seen.lock().expect("no panics");
             seen.insert(model.clone(), Seen { time, reached });
         })?;
-        if let Some(model) = failed {
-            bail!("{model} fails with nothing weakened");
+        if let Some(Failure { model, why }) = failed {
+            bail!("{model} fails with nothing weakened: {why}");
         }
         self.seen.extend(seen.into_inner().expect("no panics"));
         Ok(())
@@ -129,10 +135,11 @@ impl Models {
         self.all.len()
     }
 
-    pub fn fails(&self, model: &Model, site: &Site, mutant: Mutant) -> Result<bool> {
+    /// Why a model fails, if it does.
+    pub fn failure(&self, model: &Model, site: &Site, mutant: Mutant) -> Result<Option<String>> {
         let one = std::slice::from_ref(model);
         let failed = self.first_to_fail(one, Some((site.number, mutant)), |_, _, _| ())?;
-        Ok(failed.is_some())
+        Ok(failed.map(|failure| failure.why))
     }
 
     /// Runs those that come to the place, until one fails: `first` first, then the quick ones. The
@@ -160,7 +167,7 @@ impl Models {
         models: &[Model],
         weakened: Option<(usize, Mutant)>,
         passed: impl Fn(&Model, Duration, &str) + Sync,
-    ) -> Result<Option<Model>> {
+    ) -> Result<Option<Failure>> {
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let failed = Mutex::new(None);
         let work = || -> Result<()> {
@@ -175,10 +182,11 @@ impl Models {
                 let begun = Instant::now();
                 match run(built, model, weakened, &stop)? {
                     End::Passed(said) => passed(model, begun.elapsed(), &said),
-                    End::Failed => {
+                    End::Failed(why) => {
                         stop.store(true, Relaxed);
+                        let model = model.clone();
                         let mut failed = failed.lock().expect("no panics");
-                        failed.get_or_insert_with(|| model.clone());
+                        failed.get_or_insert(Failure { model, why });
                     }
                     End::Stopped => {}
                 }
@@ -221,7 +229,8 @@ fn build(tree: &Tree) -> Result<Built> {
 enum End {
     /// And what it said.
     Passed(String),
-    Failed,
+    /// And why.
+    Failed(String),
     Stopped,
 }
 
@@ -236,8 +245,9 @@ fn run(
     let mut command = Command::new(built);
     command
         .args(["--exact", &model.name])
+        .env("RUST_BACKTRACE", "0")
         .stdout(said.try_clone()?)
-        .stderr(Stdio::null());
+        .stderr(said.try_clone()?);
     if let Some((site, mutant)) = weakened {
         command.env(WEAKENED, format!("{site} {mutant:?}"));
     }
@@ -245,13 +255,16 @@ fn run(
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
-            if !status.success() {
-                return Ok(End::Failed);
-            }
             let mut text = String::new();
             said.rewind()?;
             said.read_to_string(&mut text)?;
-            return Ok(End::Passed(text));
+            if status.success() {
+                return Ok(End::Passed(text));
+            }
+            // Only what a model finds counts: not that it was killed for want of memory, say.
+            let why = panic_of(&text)
+                .with_context(|| format!("{model} ended with {status}, and no panic:\n{text}"))?;
+            return Ok(End::Failed(why));
         }
         if stop.load(Relaxed) {
             end(&mut child)?;
@@ -263,6 +276,13 @@ fn run(
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// With which words the first panic came.
+fn panic_of(said: &str) -> Option<String> {
+    let mut lines = said.lines();
+    lines.find(|line| line.contains("panicked at "))?;
+    Some(lines.next()?.trim().to_owned())
 }
 
 fn end(child: &mut Child) -> Result<()> {
