@@ -36,7 +36,7 @@ export -f one_model
 
 # models FLAGS [NAME...]: these, or all.
 models() {
-    local built model all=() log left=0 code=0
+    local built model names=() all=() log left=0 code=0
     [[ -f loom-tests/Cargo.toml ]] || skip "there is no loom-tests/"
     export RUSTFLAGS=$1
     shift
@@ -45,6 +45,7 @@ models() {
         sed -n 's/^ *Executable tests.* (\(.*\))$/\1/p')
     for file in $built; do
         while read -r model; do
+            names+=("$model")
             if [[ $# == 0 && " $LONG " == *" $model "* ]]; then
                 left=$((left + 1))
             elif [[ $# == 0 || " $* " == *" $model "* ]]; then
@@ -52,7 +53,9 @@ models() {
             fi
         done < <("$file" --list --format=terse | sed -n 's/: test$//p')
     done
-    [[ ${#all[@]} -gt 0 ]] || { echo "there is no such model"; return 1; }
+    for model in $LONG "$@"; do
+        [[ " ${names[*]} " == *" $model "* ]] || { echo "error: there is no model $model"; return 1; }
+    done
     log=$(mktemp)
     printf '%s\n' "${all[@]}" | xargs -P "$(nproc)" -n 2 bash -c 'one_model "$@"' one |
         tee "$log" || code=1
