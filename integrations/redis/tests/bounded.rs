@@ -1,43 +1,18 @@
 //! However much comes while Redis is frozen, away, or answers and nobody fetches it: memory stays within what the README says.
 //!
 //! One test, and nothing beside it, since the allocator counts for all threads.
-#![allow(unsafe_code)]
 
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use peak_alloc::PeakAlloc;
 use sessionwheel::{SessionCache, SessionOptions};
 use support::server::Server;
 use support::*;
 
-/// Bytes that are there, and the most that were since the last look.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: all of it is the system's allocator, whose promises are kept by passing on what it is called
-// with. A block grows or shrinks by these two, since `realloc` is not overridden.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(live, Ordering::Relaxed);
-        // SAFETY: the caller's promise, passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 const QUEUE: usize = 200;
 const MARKS: usize = 500;
@@ -58,10 +33,10 @@ fn bound(queue: usize) -> usize {
 
 /// The most that there was, above what there was before `f`.
 fn most(what: &str, queue: usize, f: impl FnOnce()) {
-    let before = LIVE.load(Ordering::Relaxed);
-    MOST.store(before, Ordering::Relaxed);
+    let before = ALLOCATOR.current_usage();
+    ALLOCATOR.reset_peak_usage();
     f();
-    let grown = MOST.load(Ordering::Relaxed) - before;
+    let grown = ALLOCATOR.peak_usage() - before;
     let (all, bound) = (FLOOD as usize * SEALED, bound(queue));
     show(&format!(
         "ci: memory, {what}: {all} bytes of sessions, at most {grown} here; bound {bound}"
