@@ -70,3 +70,54 @@ impl Settled {
             && !until.has_passed(at)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn deadline(t: u64) -> Deadline {
+        Deadline::new(Timestamp::from_nanos(t))
+    }
+
+    /// Up to when nothing expires, as far as it is noted.
+    fn covered(settled: &Settled, due: &DueSet) -> Option<u64> {
+        let covers = |&t: &u64| settled.covers(due, Moment::new(Timestamp::from_nanos(t)));
+        (0..10).filter(covers).max()
+    }
+
+    #[test]
+    fn a_note_is_good_until_its_time_or_an_addition() {
+        let (settled, due) = (Settled::new(), DueSet::new());
+        assert_eq!(covered(&settled, &due), None, "nothing is noted");
+        settled.note(due.version(), deadline(5));
+        assert_eq!(covered(&settled, &due), Some(5));
+        settled.note(due.version(), deadline(7));
+        assert_eq!(covered(&settled, &due), Some(7), "the last one counts");
+        let before = due.version();
+        due.set(1);
+        assert_eq!(covered(&settled, &due), None, "who knows when that expires");
+        settled.note(before, deadline(5));
+        assert_eq!(
+            covered(&settled, &due),
+            None,
+            "of a pass that began too early"
+        );
+        settled.note(due.version(), deadline(3));
+        assert_eq!(covered(&settled, &due), Some(3));
+    }
+
+    #[test]
+    fn while_somebody_writes_there_are_no_other_notes() {
+        let (settled, due) = (Settled::new(), DueSet::new());
+        settled.note(due.version(), deadline(5));
+        let turn = settled.turn.load(Ordering::Relaxed);
+        assert_eq!(turn, 2, "each has a turn of its own");
+        settled.turn.store(turn + 1, Ordering::Relaxed);
+        assert_eq!(covered(&settled, &due), None);
+        settled.note(due.version(), deadline(9));
+        assert_eq!(settled.turn.load(Ordering::Relaxed), turn + 1);
+        settled.turn.store(turn + 2, Ordering::Relaxed);
+        assert_eq!(covered(&settled, &due), Some(5), "went without its note");
+    }
+}

@@ -222,3 +222,53 @@ fn next_tells_when_and_then_there_is_progress() {
         assert!(steps <= wheel.levels());
     }
 }
+
+#[test]
+fn there_is_something_due_when_its_tick_has_begun() {
+    let wheel = wheel_at(0);
+    let guard = crate::pin();
+    let has_due = |tick| wheel.has_due(reached(tick));
+    assert!(!has_due(0) && !has_due(1 << 40), "nothing was ever hinted");
+    let p = u64::from(POSITIONS);
+    wheel.hint(1, deadline(p), &guard);
+    assert!(!has_due(p - 1) && has_due(p) && has_due(1 << 40));
+    // An opener who is stopped has moved the cursor.
+    assert!(!wheel.open(reached(p), &guard, || false));
+    assert!(has_due(0), "what was left undone");
+    open(&wheel, p);
+    assert_eq!(due(&wheel), [1]);
+    assert!(has_due(0), "it is in the due set, and nobody has looked");
+    wheel.sweep(|_| (), |_| Look::Finished);
+    assert!(!has_due(1 << 40));
+}
+
+#[test]
+fn what_was_looked_at_is_due_at_its_time_or_after_an_addition() {
+    let wheel = wheel_at(0);
+    let guard = crate::pin();
+    let early = Deadline::new(Timestamp::from_nanos(3));
+    let has_due = |nanos| wheel.has_due(Moment::new(Timestamp::from_nanos(nanos)));
+    wheel.hint(1, early, &guard);
+    let version = wheel.version();
+    assert!(has_due(2));
+    wheel.settle(version, early);
+    assert!(!has_due(3) && has_due(4));
+    wheel.hint(2, early, &guard);
+    assert_ne!(wheel.version(), version);
+    assert!(has_due(3));
+    wheel.settle(version, early);
+    assert!(has_due(3), "of a pass from before the addition");
+}
+
+#[test]
+fn who_asks_when_next_learns_that_time_has_gone_on_meanwhile() {
+    let wheel = wheel_at(5);
+    let guard = crate::pin();
+    wheel.hint(1, deadline(5), &guard);
+    wheel.hint(2, deadline(9), &guard);
+    let next = wheel.next(|_| {
+        open(&wheel, 9);
+        Some(deadline(5))
+    });
+    assert_eq!(next, Next::Due(Timestamp::from_nanos(6 << TICK_BITS)));
+}

@@ -144,3 +144,39 @@ fn move_numbers(cells: &[AtomicU32], due: &DueSet, pay: &mut impl FnMut() -> boo
 fn room(reach: SlotNumber) -> u32 {
     FEW as u32 + reach / LIST_SHARE
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_to_the_list_until_it_is_full_and_then_to_bits() {
+        // A reach that gives room for so many chunks.
+        const CHUNKS: u32 = 3;
+        let listed = CHUNKS * LIST_CHUNK as u32;
+        let reach = listed * LIST_SHARE;
+        let tick = Tick::new(7);
+        for slot in 1..=reach {
+            tick.set(slot, reach);
+        }
+        let room = FEW as u32 + listed;
+        assert_eq!(tick.list.unmoved().count(), CHUNKS as usize);
+        assert_eq!(
+            tick.taken.load(Ordering::Relaxed),
+            room,
+            "no more are counted"
+        );
+        let word = |slot| {
+            tick.bits
+                .word(slot)
+                .map(|word| word.load(Ordering::Relaxed))
+        };
+        let has_bit =
+            |slot: u32| word(slot).is_some_and(|bits| bits >> (slot % u64::BITS) & 1 == 1);
+        let bits: Vec<u32> = (1..=reach).filter(|&slot| has_bit(slot)).collect();
+        assert!(bits.into_iter().eq(room + 1..=reach));
+        let due = DueSet::new();
+        assert!(tick.move_to(&due, || true));
+        assert!(due.from(0).eq(1..=reach));
+    }
+}
