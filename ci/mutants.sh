@@ -22,10 +22,10 @@ sieve() {
         arguments=(-- reclaim:: slab:: table:: wheel:: map:: segments:: operation_sequences)
         SESSIONWHEEL_SEQUENCES=300
     else
-        tests+=(--test stress --test flushes --test guards --test destructors --test panics)
+        tests+=(--test stress --test flushes --test guards --test destructors --test given_back --test panics)
     fi
     if [[ $1 == shipped ]]; then
-        tests+=(--lib --test capacity --test listeners --test tier)
+        tests+=(--lib --test capacity --test fork --test listeners --test tier)
     else
         export RUSTFLAGS="--cfg sessionwheel_tiny"
     fi

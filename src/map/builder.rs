@@ -180,7 +180,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
         let shards = match self.shards {
             Some(n) if n.is_power_of_two() && n <= MAX_SHARDS => n,
             Some(n) => return Err(BuildError::Shards(n)),
-            None => default_shards(self.maximum),
+            None => {
+                let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                default_shards(self.maximum, cores)
+            }
         };
         let maximum = permits::number(self.maximum);
         if maximum != UNLIMITED && !permits::has_slots_for(maximum, shards) {
@@ -198,11 +201,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> MapBuilder<K, V, S> 
     }
 }
 
-fn default_shards(maximum: Option<usize>) -> usize {
+fn default_shards(maximum: Option<usize>, cores: usize) -> usize {
     if maximum.is_some_and(|n| n <= EXACT_MAXIMUM) {
         return 1;
     }
-    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut shards = (cores * SHARDS_PER_CORE)
         .next_power_of_two()
         .clamp(MIN_SHARDS, MAX_SHARDS);
@@ -263,10 +265,18 @@ mod tests {
 
     #[test]
     fn small_maxima_have_one_shard() {
-        assert_eq!(default_shards(Some(64)), 1);
-        assert!(default_shards(Some(65)) >= 16);
-        assert!(default_shards(None).is_power_of_two());
-        let most = default_shards(Some(u32::MAX as usize - 1));
+        assert_eq!(default_shards(Some(64), 100), 1);
+        assert_eq!(default_shards(Some(65), 1), MIN_SHARDS);
+        let most = default_shards(Some(u32::MAX as usize - 1), 1);
         assert!((1024..=MAX_SHARDS).contains(&most), "{most}");
+    }
+
+    #[test]
+    fn many_processors_have_many_shards() {
+        let shards = |cores| default_shards(None, cores);
+        assert_eq!(shards(1), MIN_SHARDS);
+        assert_eq!(shards(64), 64 * SHARDS_PER_CORE);
+        assert_eq!(shards(65), 128 * SHARDS_PER_CORE);
+        assert_eq!(shards(1 << 20), MAX_SHARDS);
     }
 }

@@ -13,7 +13,7 @@ use crate::table::Table;
 use crate::tournament::Rank;
 
 /// How many entries one call removes at the most when the maximum has been lowered.
-const SURPLUS: usize = 64;
+pub(super) const SURPLUS: usize = 64;
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     /// Removes the entry of this shard that expires first, or one of the next shard that has any,

@@ -120,5 +120,21 @@ mod tests {
         assert_eq!(split(u64::MAX, 16).0, 15);
         assert_eq!(split(1 << SHARD_SHIFT, 16).0, 1);
         assert_eq!(split(u64::MAX, MAX_SHARDS).0, MAX_SHARDS - 1);
+        // By none of the bits that tables look by.
+        assert_eq!(split(u64::from(u32::MAX), MAX_SHARDS).0, 0);
+    }
+
+    #[test]
+    fn every_byte_counts() {
+        let builder = DefaultHashBuilder::default();
+        for len in [1, 31, 32, 33] {
+            let plain = vec![0_u8; len];
+            for at in 0..len {
+                let mut other = plain.clone();
+                other[at] = 1;
+                let [a, b] = [&plain, &other].map(|bytes| builder.hash_one(bytes.as_slice()));
+                assert_ne!(a, b, "byte {at} of {len}");
+            }
+        }
     }
 }

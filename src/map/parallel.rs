@@ -201,7 +201,9 @@ pub(crate) fn each<R: Send + Sync + Copy + Default>(
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use crate::sync::yield_now;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::{Barrier, Mutex};
 
     fn squares(helpers: &Helpers, n: usize) -> usize {
         let items: Vec<usize> = (0..n).collect();
@@ -250,10 +252,81 @@ mod tests {
     }
 
     #[test]
+    fn the_caller_does_one_item_itself() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let lazy = Helpers::custom(8, |_| {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(squares(&lazy, 4), 14);
+        assert_eq!(ASKED.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
     fn one_item_wakes_nobody() {
         let helpers = Helpers::custom(8, |_| panic!("woken"));
         assert_eq!(squares(&helpers, 1), 0);
         assert_eq!(squares(&helpers, 0), 0);
+    }
+
+    /// Two items of which the helper has taken one before the caller goes on with the other; it is long about it.
+    /// What `each` has made of it, unless the caller panics, and whether the helper was done by then.
+    fn beside_a_slow_helper(panics: bool) -> (Option<Vec<usize>>, bool) {
+        let threads = Helpers::custom(1, |task| {
+            thread::spawn(task);
+        });
+        let both = Barrier::new(2);
+        let caller = thread::current().id();
+        let done = AtomicUsize::new(0);
+        // A third one that nobody takes if the caller panics.
+        let items: &[usize] = if panics { &[1, 2, 3] } else { &[1, 2] };
+        let work = |i: usize| {
+            let ours = thread::current().id() == caller;
+            if i != 3 {
+                both.wait();
+            }
+            assert!(!(ours && panics), "as it should");
+            if !ours {
+                (0..10_000).for_each(|_| yield_now());
+                done.store(1, Ordering::Release);
+            }
+            i
+        };
+        let each = || each(&threads, items, || true, &work);
+        let end = catch_unwind(AssertUnwindSafe(each)).ok();
+        let done = done.load(Ordering::Acquire) == 1;
+        (end, done)
+    }
+
+    #[test]
+    fn helpers_that_have_begun_are_waited_for() {
+        assert_eq!(beside_a_slow_helper(false), (Some(vec![1, 2]), true));
+        assert_eq!(beside_a_slow_helper(true), (None, true));
+    }
+
+    #[test]
+    fn nobody_waits_for_items_that_a_panic_has_left() {
+        let lazy = Helpers::custom(1, |_| ());
+        let alone = || {
+            each(&lazy, &[1, 2, 3], || true, &|_| -> usize {
+                panic!("as it should")
+            })
+        };
+        assert!(catch_unwind(AssertUnwindSafe(alone)).is_err());
+    }
+
+    #[cfg(feature = "rayon")]
+    #[test]
+    fn the_threads_of_the_pool_help() {
+        if rayon_core::current_num_threads() < 2 {
+            println!("SKIPPED: one processor");
+            return;
+        }
+        let pool = Helpers::global();
+        let caller = thread::current().id();
+        let foreign = |_| usize::from(thread::current().id() != caller);
+        let items: Vec<usize> = (0..1_000).collect();
+        // However late they come.
+        while each(&pool, &items, || true, &foreign).iter().sum::<usize>() == 0 {}
     }
 
     #[test]
@@ -262,7 +335,7 @@ mod tests {
             thread::spawn(task);
         });
         let items: Vec<usize> = (0..16).collect();
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let caught = catch_unwind(AssertUnwindSafe(|| {
             each(&threads, &items, || true, &|i| {
                 assert!(i != 9, "planted");
                 i

@@ -489,6 +489,76 @@ mod tests {
     }
 
     #[test]
+    fn spare_permits_pay_before_one_is_taken() {
+        // As one who lowers the maximum leaves it who was stopped before taking what goes.
+        let lowered = |used, maximum| {
+            let permits = Permits::new(8, 2);
+            assert!((0..used).all(|_| take(&permits, 0)));
+            permits.change(|ledger| Ledger { maximum, ..ledger });
+            permits
+        };
+        let permits = lowered(0, 3);
+        assert_eq!(permits.debt(), 5);
+        assert!(take(&permits, 0), "all of it can be paid");
+        assert_eq!((permits.debt(), in_use(&permits)), (0, 1));
+        let permits = lowered(2, 1);
+        assert!(!take(&permits, 0), "not all of it can");
+        assert_eq!((permits.debt(), in_use(&permits)), (1, 2));
+    }
+
+    #[test]
+    fn each_return_moves_a_stamp() {
+        let spare = Spare(AtomicU64::new(0));
+        spare.give(3);
+        assert_eq!((spare.read(), spare.count()), ((3, 1), 3));
+        spare.give(2);
+        assert_eq!((spare.read(), spare.count()), ((5, 2), 5));
+        assert_eq!((spare.take(4), spare.read()), (4, (1, 2)));
+        assert_eq!((spare.take(4), spare.take(4)), (1, 0));
+    }
+
+    #[test]
+    fn permits_are_spread_evenly_and_what_there_was_is_told() {
+        let permits = Permits::new(10, 4);
+        let spare = || permits.spare.iter().map(|spare| spare.count());
+        assert!(spare().eq([3, 3, 2, 2]));
+        assert_eq!(permits.set_maximum(15), 10);
+        assert!(spare().eq([5, 4, 3, 3]));
+        assert_eq!(
+            (permits.set_maximum(UNLIMITED), permits.maximum()),
+            (15, UNLIMITED)
+        );
+        for n in [0, 1, UNLIMITED as usize - 1] {
+            assert_eq!(maximum(number(Some(n))), Some(n));
+        }
+        for unlimited in [None, Some(UNLIMITED as usize), Some(usize::MAX)] {
+            assert_eq!(
+                (number(unlimited), maximum(number(unlimited))),
+                (UNLIMITED, None)
+            );
+        }
+    }
+
+    #[test]
+    fn a_shard_has_slots_for_as_many_as_there_are_numbers() {
+        for shards in [1, 2, 16] {
+            let all = 0..shards as u64 * (1 << NUMBER_BITS);
+            let (mut fits, mut not) = (all.start, all.end);
+            while not - fits > 1 {
+                let n = u64::midpoint(fits, not);
+                *if has_slots_for(n, shards) {
+                    &mut fits
+                } else {
+                    &mut not
+                } = n;
+            }
+            let slots = |n| slots_per_shard(n, shards as u64);
+            let last = (1 << NUMBER_BITS) - 2;
+            assert!(slots(fits) <= last && slots(not) > last, "{shards} shards");
+        }
+    }
+
+    #[test]
     fn slots_allow_for_chance_and_slack() {
         assert_eq!(slots_per_shard(64, 1), 64 + 16_384);
         assert_eq!(slots_per_shard(1_000_000, 16), 62_500 + 6 * 251 + 7_813);

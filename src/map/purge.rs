@@ -106,3 +106,26 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         swept
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::map::builder::MAX_SHARDS;
+
+    #[test]
+    fn a_cursor_goes_through_few_bits() {
+        assert_eq!(Cursor::default().raw(), 0);
+        for shard in [0, 1, 2, MAX_SHARDS as u32] {
+            for slot in [0, 1, 5, (1 << NUMBER_BITS) - 1] {
+                let cursor = Cursor { shard, slot };
+                assert_eq!(Cursor::from_raw(cursor.raw()), cursor);
+                assert!(cursor.raw() < 1 << Cursor::BITS);
+            }
+        }
+        let most = Cursor::from_raw((1 << Cursor::BITS) - 1);
+        assert!(
+            most.shard < 2 * MAX_SHARDS as u32,
+            "a bit more than it takes"
+        );
+    }
+}
