@@ -98,3 +98,47 @@ pub struct Stats {
     /// Slots that have been in use at some time: what memory is bounded by.
     pub slots: u64,
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_is_the_sum_over_the_shards() {
+        let counters = Counters::default();
+        for (n, reason) in [
+            (1, Reason::Expired),
+            (2, Reason::Evicted),
+            (3, Reason::Removed),
+            (4, Reason::Taken),
+            (5, Reason::Replaced),
+            (6, Reason::Cleared),
+        ] {
+            counters.removed(reason, n);
+        }
+        counters.visited(7);
+        (0..8).for_each(|_| counters.exhausted());
+        (0..9).for_each(|_| counters.full());
+        (0..10).for_each(|_| counters.stray());
+        (0..11).for_each(|_| counters.listener_panic());
+        let mut stats = Stats::default();
+        for _ in 0..2 {
+            counters.add_to(&mut stats);
+        }
+        let expected = Stats {
+            expired: 2,
+            evicted: 4,
+            removed: 6,
+            taken: 8,
+            replaced: 10,
+            cleared: 12,
+            visited: 14,
+            exhausted: 16,
+            full: 18,
+            recycled_by_starved_inserts: 20,
+            listener_panics: 22,
+            ..Stats::default()
+        };
+        assert_eq!(stats, expected);
+    }
+}

@@ -284,7 +284,8 @@ fn inside_its_listener_a_map_evicts_nobody() {
     // One leaves, so there is room for one.
     assert!(map.remove(&2));
     assert_eq!(*REFUSED.lock().expect("no panic"), [21]);
-    assert_eq!((map.len(), map.stats().evicted), (3, 0));
+    let stats = map.stats();
+    assert_eq!((map.len(), stats.evicted, stats.full), (3, 0, 1));
 }
 
 #[test]
@@ -449,7 +450,9 @@ fn who_finds_no_slot_takes_what_flushes_have_left() {
     drop(guard);
     // As soon as other tests let go of the epoch.
     while insert().is_err() {}
-    assert_eq!(map.stats().recycled_by_starved_inserts, 1);
+    let stats = map.stats();
+    assert_eq!(stats.recycled_by_starved_inserts, 1);
+    assert!(stats.exhausted >= 1);
 }
 
 #[test]
@@ -468,4 +471,20 @@ fn a_removal_of_many_looks_once_at_each_slot() {
     assert_eq!(parts.map(|part| part.visited), [30, 30, 30, 10]);
     assert_eq!(parts.map(|part| part.remaining), [true, true, true, false]);
     assert_eq!((cursor, map.stats().visited), (Cursor::default(), 200));
+}
+
+#[test]
+fn a_listener_that_panics_is_counted_and_the_others_are_told() {
+    static HEARD: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+    let listener = |&key: &u64, _: &u64, _| {
+        if key == 1 {
+            std::panic::resume_unwind(Box::new("as it should"));
+        }
+        HEARD.lock().expect("no panic").push(key);
+    };
+    let map = builder(1).listener(listener).build().expect("good numbers");
+    fill(&map, 0..3, at(500));
+    assert_eq!(map.clear(), 3);
+    assert_eq!(*HEARD.lock().expect("no panic"), [0, 2]);
+    assert_eq!((map.len(), map.stats().listener_panics), (0, 1));
 }

@@ -214,3 +214,30 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_is_wrong_and_give_back_what_came() {
+        for (error, says, name) in [
+            (InsertError::Expired(1, 2), "already passed", "Expired(..)"),
+            (InsertError::Zero(1, 2), "is zero", "Zero(..)"),
+            (InsertError::Full(1, 2), "at its maximum", "Full(..)"),
+            (InsertError::Exhausted(1, 2), "all slots", "Exhausted(..)"),
+        ] {
+            assert!(error.to_string().contains(says), "{error}");
+            assert_eq!(format!("{error:?}"), name, "without key and value");
+            assert_eq!(error.into_parts(), (1, 2));
+        }
+        for (error, says) in [
+            (BuildError::Shards(3), "3 shards"),
+            (BuildError::TickBits(63), "2^63 ns"),
+            (BuildError::Maximum(7), "maximum of 7"),
+            (BuildError::TooFewShards(2), "2 shards for this maximum"),
+        ] {
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}

@@ -91,7 +91,7 @@ fn a_bit_set_during_the_look_is_not_cleared() {
 fn edges() -> Vec<SlotNumber> {
     let around = |at: u32| [at - 1, at, at + 1];
     let all = (1..=17).flat_map(|bits| around(1 << bits));
-    let all = all.chain((1..4).flat_map(|n| around(n * 3 << (n * WIDTH_BITS))));
+    let all = all.chain((1..4).flat_map(|n| around((n * 3) << (n * WIDTH_BITS))));
     all.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
