@@ -106,6 +106,11 @@ impl Plan {
         }
     }
 
+    /// Rounds of what is dear and varies little, or needs all of them where it is measured in earnest.
+    pub fn one_or_all(self) -> usize {
+        if self.is_quick() { 1 } else { self.pairs }
+    }
+
     /// How much of a population scouts come to.
     pub fn part_scouted(self, n: usize) -> usize {
         if self.is_quick() { n / 4 } else { n }

@@ -248,8 +248,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
 
     /// The earliest time at which a [`flush`](Self::flush) may have something to do: never later
     /// than one nanosecond after the earliest deadline of all entries whose insert and last re-timing
-    /// had returned, but perhaps earlier. `None` if none of them expires. What a bounded flush has left to go
-    /// on with makes it a time that has come: zero, or one nanosecond after the earliest deadline that is left.
+    /// had returned, but perhaps earlier. `None` if none of them expires. If a bounded flush has left something
+    /// to go on with: zero, or one nanosecond after the earliest deadline that is left.
     ///
     /// A thread that sleeps until then, flushes, and asks again, never sleeps past a deadline known
     /// when it asked, and never spins: each such flush makes progress. Some of them remove nothing: the

@@ -59,8 +59,7 @@ fn times(plan: Plan) -> Vec<Line> {
     eprintln!("row 16: worst insert while growing to {n}");
     let mut runs = all.each_ref().map(Contestant::prepare);
     // A round is a run of each. Of maxima even a line without a bar needs nine of them.
-    let rounds = if plan.is_quick() { 1 } else { plan.pairs };
-    let rounds: Vec<_> = (0..rounds)
+    let rounds: Vec<_> = (0..plan.one_or_all())
         .map(|_| runs.each_mut().map(|run| run() / 1_000.0))
         .collect();
     let lines = (1..all.len()).map(|peer| {

@@ -149,8 +149,6 @@ fn bytes_each(plan: Plan) -> Vec<Line> {
         eprintln!("row 14: bytes above key and value, {n} sessions");
         // The same in every run: nothing is drawn, and nothing else runs in that process.
         let payloads = bytes_of(PAYLOADS, n);
-        // Two processes tell the same but for a tenth of a byte.
-        let processes = if plan.is_quick() { 1 } else { plan.pairs };
         // Beside the pairs, which in a long run take as long as all of these one after the other.
         let at_once = if plan.is_quick() { 2 } else { 1 };
         let some = |who: &[&str]| -> Vec<f64> {
@@ -170,7 +168,8 @@ fn bytes_each(plan: Plan) -> Vec<Line> {
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .expect("there are some");
         let first = lines.len();
-        let rounds: Vec<_> = (0..processes)
+        // Two processes tell the same but for a tenth of a byte.
+        let rounds: Vec<_> = (0..plan.one_or_all())
             .map(|_| above(&[OURS, best, OURS_BOUNDED, OURS_EQUAL]))
             .collect();
         for (at, lifetimes) in [

@@ -1,4 +1,4 @@
-//! One thread at a time, beside a set from the standard library.
+//! One thread at a time: what is added, looked at, and left.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -12,11 +12,8 @@ fn contents(due: &DueSet) -> Vec<u32> {
 
 #[test]
 fn finished_bits_go_and_others_stay() {
-    let due = DueSet::new();
     let slots = [1, 2, 31, 32, 33, 1023, 1024, 40_000, 70_000];
-    for slot in slots {
-        due.set(slot);
-    }
+    let due = of(&slots);
     assert_eq!(contents(&due), slots);
     let swept = due.sweep(
         |_| (),
@@ -37,25 +34,10 @@ fn finished_bits_go_and_others_stay() {
 
 #[test]
 fn a_stopped_sweep_goes_on_where_it_stopped() {
-    let due = DueSet::new();
-    for slot in 0..200 {
-        due.set(slot * 17 + 1);
-    }
+    let due = of(&(0..200).map(|n| n * 17 + 1).collect::<Vec<_>>());
     let mut looks = Vec::new();
     for _ in 0..100 {
-        let mut left = 7;
-        let swept = due.sweep(
-            |_| (),
-            |slot| {
-                if left == 0 {
-                    return Look::Stop;
-                }
-                left -= 1;
-                looks.push(slot);
-                Look::Finished
-            },
-        );
-        if swept {
+        if sweep_some(&due, 7, Look::Finished, &mut looks) {
             break;
         }
     }
@@ -99,6 +81,21 @@ fn of(slots: &[SlotNumber]) -> DueSet {
     let due = DueSet::new();
     slots.iter().for_each(|&slot| due.set(slot));
     due
+}
+
+/// A sweep that stops after some looks, which it notes.
+fn sweep_some(due: &DueSet, mut left: usize, look: Look, seen: &mut Vec<SlotNumber>) -> bool {
+    due.sweep(
+        |_| (),
+        |slot| {
+            if left == 0 {
+                return Look::Stop;
+            }
+            left -= 1;
+            seen.push(slot);
+            look
+        },
+    )
 }
 
 /// What a pass over a range looks at.
@@ -236,18 +233,7 @@ fn a_stopped_sweep_does_not_begin_again_with_who_stays() {
     let mut seen = Vec::new();
     let mut calls = 0;
     while seen.len() < edges.len() {
-        let mut left = 4;
-        due.sweep(
-            |_| (),
-            |slot| {
-                if left == 0 {
-                    return Look::Stop;
-                }
-                left -= 1;
-                seen.push(slot);
-                Look::Stay
-            },
-        );
+        sweep_some(&due, 4, Look::Stay, &mut seen);
         calls += 1;
     }
     assert_eq!(calls, edges.len().div_ceil(4));
