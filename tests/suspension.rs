@@ -420,6 +420,55 @@ fn suspend(
     Some((before, seen?))
 }
 
+/// However many a flush has removed when it is stopped, the room of nearly all of them is there for inserts.
+#[test]
+fn a_flush_that_is_stopped_after_any_of_its_removals_has_hardly_any_room_in_hand() {
+    const IN_HAND: usize = MAXIMUM / 16;
+    let _alone = alone();
+    let (mut stopped, mut most) = (0, 0);
+    for removed in 1..=MAXIMUM {
+        let map = ExpiringMap::builder()
+            .maximum(Some(MAXIMUM))
+            .shards(1)
+            .helpers(0, |_| ())
+            .build()
+            .unwrap();
+        for key in 0..MAXIMUM {
+            map.insert(key, key, at(10), at(1)).unwrap();
+        }
+        let stop = Stop::new(removed as u64 - 1);
+        let scenario = fail::FailScenario::setup();
+        let here = Arc::clone(&stop);
+        fail::cfg_callback("sweep: has marked", move || here.here()).unwrap();
+        thread::scope(|scope| {
+            let flusher = scope.spawn(|| {
+                VICTIM.set(true);
+                map.flush(at(20)).removed
+            });
+            assert!(stop.wait());
+            let _releases = common::OnDrop(|| stop.release());
+            stopped += 1;
+            let mut evicted = 0;
+            for key in 0..removed {
+                let inserted = map.insert(MAXIMUM + key, key, at(90), at(20));
+                evicted += inserted.expect("room").evicted;
+            }
+            assert!(
+                evicted <= IN_HAND,
+                "{evicted} had to leave, {removed} removed"
+            );
+            most = most.max(evicted);
+            stop.release();
+            flusher.join().unwrap();
+            let there = map.len();
+            assert!(there <= removed && there + evicted >= removed);
+        });
+        scenario.teardown();
+    }
+    println!("suspension: {stopped} flushes stopped, {most} entries at the most had to leave");
+    assert!(stopped == MAXIMUM && most > 0);
+}
+
 #[test]
 fn nobody_waits_for_a_thread_that_is_stopped_wherever_it_is() {
     let _alone = alone();

@@ -3,6 +3,8 @@
 //! Ground rules:
 //! - Within a batch: mark all, return their permits (the first ones on the way), unlink and retire all,
 //!   tell the listener, and only then let go of the guard.
+//! - Whoever needs a permit that is in a batch's hand evicts somebody who lives. So there are few of them at a
+//!   time, and none while code runs that is not ours.
 //! - What a batch removes goes by the *flushed* lane and is dropped by flushes.
 
 use super::core::Core;
@@ -27,12 +29,20 @@ const BATCH_SHARE: u32 = 128;
 /// But as many as this in a small one.
 const LEAST_BATCH: u32 = 64;
 
-/// So many permits at the most are in a batch's hand: who needs one meanwhile evicts somebody who lives.
-const PERMITS: usize = 64;
+/// So many permits at the most are in a batch's hand, since to return each by itself is dearer.
+const PERMITS: u64 = 64;
+
+/// And no more than this part of the shard's: a thread may be stopped with them.
+const PERMITS_SHARE: u64 = 16;
 
 /// So many lines of the table are asked for ahead: all of a large batch would drive out of the nearest
 /// cache the slots that it has just looked at.
 const AHEAD: usize = 16;
+
+/// How many permits may be in a batch's hand.
+fn most_permits(maximum: u64, shards: u64) -> u64 {
+    (maximum / shards / PERMITS_SHARE).clamp(1, PERMITS)
+}
 
 /// Entries this thread has marked in one shard and not finished with. Finishes when dropped.
 pub(super) struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> {
@@ -43,6 +53,9 @@ pub(super) struct Batch<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> 
     marked: Vec<Event>,
     /// How many it marks before it finishes with them.
     most: usize,
+    /// Permits in its hand, and how many there may be.
+    permits: u64,
+    most_permits: u64,
     pub(super) removed: usize,
     /// How many entries it may drop.
     pub(super) drops: u64,
@@ -66,6 +79,8 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             guard,
             marked: Vec::new(),
             most: most as usize,
+            permits: 0,
+            most_permits: most_permits(core.permits.maximum(), core.shards.len() as u64),
             removed: 0,
             drops,
             stay_until: Deadline::NEVER,
@@ -131,6 +146,8 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
                 .is_err()
             {}
             self.push(number, reason);
+            // `unwanted` may take its time over the next one.
+            self.return_permits();
         }
     }
 
@@ -151,11 +168,19 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             reason,
         });
         self.removed += 1;
-        if self.marked.len() % PERMITS == 0 {
-            self.core.permits.give(self.index, PERMITS as u64);
+        self.permits += 1;
+        if self.permits == self.most_permits {
+            self.return_permits();
         }
         if self.marked.len() == self.most {
             self.settle();
+        }
+    }
+
+    fn return_permits(&mut self) {
+        if self.permits != 0 {
+            self.core.permits.give(self.index, self.permits);
+            self.permits = 0;
         }
     }
 
@@ -164,8 +189,7 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
             return;
         }
         let shard = self.shard;
-        let rest = self.marked.len() % PERMITS;
-        self.core.permits.give(self.index, rest as u64);
+        self.return_permits();
         step!("sweep: has returned its permits");
         let fetch = |event: &Event| {
             if PREFETCHES {
@@ -203,5 +227,21 @@ impl<'m, K: Send + Sync + 'static, V: Send + Sync + 'static> Batch<'m, K, V> {
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Drop for Batch<'_, K, V> {
     fn drop(&mut self) {
         self.settle();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::map::permits::UNLIMITED;
+
+    #[test]
+    fn a_batch_has_no_more_than_a_sixteenth_of_a_shards_permits_in_hand() {
+        let of = [(0, 1), (31, 1), (32, 1), (48, 1), (60, 16), (1_023, 1)];
+        let most = of.map(|(maximum, shards)| most_permits(maximum, shards));
+        assert_eq!(most, [1, 1, 2, 3, 1, 63]);
+        let of = [(1_024, 1), (20_480, 16), (16_000, 16), (UNLIMITED, 4_096)];
+        let most = of.map(|(maximum, shards)| most_permits(maximum, shards));
+        assert_eq!(most, [64, 64, 62, 64]);
     }
 }

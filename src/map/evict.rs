@@ -18,7 +18,7 @@ pub(super) const SURPLUS: usize = 64;
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     /// Removes the entry of this shard that expires first, or one of the next shard that has any,
     /// and hands over its permit; or a permit that has come back meanwhile. `None` inside the
-    /// listener, or if all who have a permit are on their way in.
+    /// listener, or if all who have a permit are on their way in or out.
     #[cold]
     pub(super) fn evict(
         &self,
@@ -113,7 +113,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 }
 
-/// So often an eviction looks for somebody, if all who have a permit are on their way in, and offers
+/// So often an eviction looks for somebody, if all who have a permit are on their way in or out, and offers
 /// its processor to them in between.
 const ROUNDS: usize = if cfg!(loom) { 1 } else { 8 };
 

@@ -7,7 +7,8 @@
 //!   none takes one from another, for itself alone: no permit is in transit (but while the maximum is
 //!   lowered: there those are that it leaves no room for; and in `settle`). Each return moves a stamp, so that who has found none
 //!   anywhere knows whether one was returned behind its back. Who finds none, and none returned
-//!   meanwhile, may evict: there was an instant at which every permit was in use.
+//!   meanwhile, may evict: there was an instant at which every permit was in use, or in the hand of a flush
+//!   that had just removed its entry (`batch` says how many may be).
 //! - The maximum and how many permits have been issued are one word, so that two who change the
 //!   maximum agree on what to issue. What is issued beyond the maximum is a *debt*, which spare
 //!   permits and evictions pay. Who lowers the maximum first takes the spare permits that have to go: debt

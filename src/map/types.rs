@@ -53,7 +53,8 @@ pub enum InsertError<K, V> {
     /// The maximum is zero: the map keeps nothing.
     Zero(K, V),
     /// The map is at its maximum and nobody could be evicted: the insert was made from inside the
-    /// removal listener, which evicts nothing, or other threads were faster every time.
+    /// removal listener, which evicts nothing, or other threads were faster every time, or the maximum is so small that
+    /// all of it is in the hands of threads which are just inserting or removing.
     Full(K, V),
     /// All slots are in use or wait for a guard that is still held.
     ///
