@@ -260,6 +260,7 @@ fn main() -> ExitCode {
         pairs,
         more,
         divisor,
+        warms_up: !smoke,
     };
     let n = |n: usize| if smoke { n / 100 } else { n };
     let work = |operations: usize| operations / divisor;

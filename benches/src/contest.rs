@@ -70,6 +70,8 @@ pub struct Plan {
     pub more: usize,
     /// Work is divided by this.
     pub divisor: usize,
+    /// Whether a first run of each is thrown away.
+    pub warms_up: bool,
 }
 
 /// What pairs have shown: medians.
@@ -102,6 +104,24 @@ impl Plan {
         Self {
             pairs,
             more: pairs,
+            warms_up: false,
+            ..self
+        }
+    }
+
+    /// For what is so far behind that nobody asks how far.
+    pub fn once(self) -> Self {
+        Self {
+            pairs: 1,
+            more: 1,
+            ..self.reported()
+        }
+    }
+
+    /// For runs that fill a cache of their own: there is nothing that the first one alone finds cold.
+    pub fn fresh(self) -> Self {
+        Self {
+            warms_up: false,
             ..self
         }
     }
@@ -111,9 +131,9 @@ impl Plan {
         if self.is_quick() { 1 } else { self.pairs }
     }
 
-    /// How much of a population scouts come to.
+    /// How much of a population scouts come to at first.
     pub fn part_scouted(self, n: usize) -> usize {
-        if self.is_quick() { n / 4 } else { n }
+        n / if self.is_quick() { 8 } else { 4 }
     }
 
     /// How often a scout measures.
@@ -134,17 +154,42 @@ pub fn scouted(looks: usize, best: f64, mut run: impl FnMut() -> f64) -> f64 {
     time
 }
 
-/// The fastest of some.
-pub fn best(all: &[Contestant], plan: Plan) -> &Contestant {
-    let mut best: Option<(f64, &Contestant)> = None;
-    for who in all {
+/// Who comes this close to the fastest at a part of the work may be faster at all of it.
+const CLOSE: f64 = 1.3;
+
+/// Times of some, and the fastest of them.
+fn times<'c>(
+    who: impl Iterator<Item = &'c Contestant>,
+    plan: Plan,
+) -> (Vec<(f64, &'c Contestant)>, (f64, &'c Contestant)) {
+    let mut times: Vec<(f64, &Contestant)> = Vec::new();
+    let mut best = None;
+    for who in who {
         let so_far = best.map_or(f64::INFINITY, |(time, _)| time);
         let time = scouted(plan.looks(), so_far, who.prepare());
+        times.push((time, who));
         if time < so_far {
             best = Some((time, who));
         }
     }
-    best.expect("there is a peer").1
+    (times, best.expect("there is a peer"))
+}
+
+/// The fastest of these, who are scouted at a part of their work: in a long run those who are close to
+/// each other then come to all of it, as `all` does.
+pub fn best<'c>(scouts: &'c [Contestant], all: &'c [Contestant], plan: Plan) -> &'c str {
+    let (times_of_part, (least, fastest)) = times(scouts.iter(), plan);
+    let close: Vec<&str> = times_of_part
+        .iter()
+        .filter(|(time, _)| *time <= CLOSE * least)
+        .map(|(_, who)| who.name.as_str())
+        .collect();
+    if plan.is_quick() || close.len() == 1 {
+        return &fastest.name;
+    }
+    let contenders = all.iter().filter(|who| close.contains(&who.name.as_str()));
+    let (_, (_, fastest)) = times(contenders, plan);
+    &fastest.name
 }
 
 /// So many rounds as there are to be pairs; and if these do not do, as many as there are to be then.
@@ -183,8 +228,7 @@ pub fn in_turn<T>(
     plan: Plan,
     will_do: impl FnMut(&[(T, T)]) -> bool,
 ) -> Vec<(T, T)> {
-    // Whatever is slow the first time; in a short run the median has to do without.
-    if !plan.is_quick() {
+    if plan.warms_up {
         ours();
         theirs();
     }
@@ -203,11 +247,15 @@ pub fn in_turn<T>(
 /// What these pairs have shown: ours first.
 pub fn outcome(pairs: &[(f64, f64)], bar: Bar) -> Outcome {
     let (ratios, [ours, theirs]) = (ratios(pairs, bar), medians(pairs));
+    let interval = match ratios.len() {
+        1 => [f64::NAN; 2],
+        _ => bootstrap(|draw| median_of_some(&ratios, draw)),
+    };
     Outcome {
         ours,
         theirs,
         ratio: median(ratios.iter().copied()),
-        interval: bootstrap(|draw| median_of_some(&ratios, draw)),
+        interval,
         pairs: pairs.to_vec(),
     }
 }
@@ -296,6 +344,7 @@ mod tests {
         pairs: 9,
         more: 27,
         divisor: 1,
+        warms_up: true,
     };
 
     #[test]
@@ -315,6 +364,43 @@ mod tests {
     }
 
     #[test]
+    fn scouts_who_are_close_come_to_all_of_the_work_and_nobody_else() {
+        use std::cell::RefCell;
+        use std::rc::Rc;
+        let asked = Rc::new(RefCell::new(Vec::new()));
+        let field = |times: [(&'static str, f64); 3]| {
+            times.map(|(name, time)| {
+                let asked = Rc::clone(&asked);
+                let run = move || {
+                    let asked = Rc::clone(&asked);
+                    Box::new(move || {
+                        asked.borrow_mut().push((name, time));
+                        time
+                    }) as Run
+                };
+                Contestant::new(name.into(), run)
+            })
+        };
+        let part = field([("slow", 9.0), ("close", 1.2), ("fast", 1.0)]);
+        let all = field([("slow", 0.1), ("close", 4.0), ("fast", 5.0)]);
+        let quick = Plan { pairs: 3, ..PLAN };
+        assert_eq!(best(&part, &all, quick), "fast");
+        asked.borrow_mut().clear();
+        assert_eq!(best(&part, &all, PLAN), "close");
+        let of_all: Vec<_> = asked.borrow().iter().skip(6).copied().collect();
+        let twice = |who| [who, who];
+        assert_eq!(
+            of_all,
+            [twice(("close", 4.0)), twice(("fast", 5.0))].concat()
+        );
+        // Who is ahead by himself is not asked again.
+        asked.borrow_mut().clear();
+        let alone = field([("slow", 9.0), ("close", 1.4), ("fast", 1.0)]);
+        assert_eq!(best(&alone, &all, PLAN), "fast");
+        assert_eq!(asked.borrow().len(), 6);
+    }
+
+    #[test]
     fn pairs_are_ours_first_whoever_was_measured_first() {
         let order = std::cell::RefCell::new(Vec::new());
         let mut measure = [1.0, 2.0].map(|time| {
@@ -329,6 +415,11 @@ mod tests {
         assert_eq!(pairs, [(1.0, 2.0); 9]);
         // One each that does not count, and then in turn.
         assert_eq!(order.borrow()[..6], [1.0, 2.0, 1.0, 2.0, 2.0, 1.0]);
+        order.borrow_mut().clear();
+        let pairs = in_turn(ours, theirs, PLAN.fresh(), |_| true);
+        assert_eq!((pairs.len(), order.borrow().len()), (9, 18));
+        let pairs = in_turn(ours, theirs, PLAN.once(), |_| false);
+        assert!(pairs.len() == 1 && outcome(&pairs, Bar::TimeAtMost(1.0)).interval[0].is_nan());
     }
 
     #[test]

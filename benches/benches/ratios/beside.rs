@@ -117,7 +117,7 @@ impl<'p> Runner<'p> {
     }
 
     fn of<C: Cache + 'p>(name: String, population: &'p Population, mode: Mode) -> Self {
-        let mut cache = InTurn::<C>::new(population);
+        let mut cache = InTurn::<C>::alone(population);
         Self {
             name,
             mode,

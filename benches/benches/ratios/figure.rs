@@ -26,12 +26,7 @@ impl Figure<'_> {
             best_peer: self.peer.into(),
             peer: outcome.theirs,
             ratio: outcome.ratio,
-            // Of one figure there is none.
-            interval: if pairs.len() > 1 {
-                outcome.interval
-            } else {
-                [f64::NAN; 2]
-            },
+            interval: outcome.interval,
             pairs: pairs.len(),
             bar: self.bar.unwrap_or(f64::NAN),
             ok: self.bar.is_none_or(|bar| outcome.ours <= bar),

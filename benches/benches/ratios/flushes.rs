@@ -60,10 +60,8 @@ fn total_and_own(mut total: Run, mut dropping: Run) -> impl FnMut() -> [f64; 2] 
     }
 }
 
-/// Scouts come to a part of the population.
-const SCOUTED: usize = 4;
-
 pub(crate) fn flush_half(plan: Plan) -> Vec<Line> {
+    let plan = plan.fresh();
     let n = 1_000_000 / plan.divisor;
     let name = |what: &str| format!("flush half of {n}, {what}");
     let peers = |n| {
@@ -71,7 +69,7 @@ pub(crate) fn flush_half(plan: Plan) -> Vec<Line> {
         all.extend(openssl!(P => move || flushing::flush_half::<P, Payload>(n)));
         all
     };
-    let (scouts, peers) = (peers(plan.part_scouted(n / SCOUTED)), peers(n));
+    let (scouts, peers) = (peers(plan.part_scouted(n)), peers(n));
     let mut droppers = scanned!(Arc<Noted>, P => move || flushing::drop_half::<P>(n));
     droppers.extend(openssl!(P => move || flushing::drop_prepared_half::<P>(n)));
     let mut ours = total_and_own(
@@ -111,7 +109,7 @@ pub(crate) fn flush_half(plan: Plan) -> Vec<Line> {
         all.extend(openssl!(P => move || flushing::flush_half::<P, Payload>(n)));
         all
     };
-    let (scouts, peers) = (peers(plan.part_scouted(n / SCOUTED)), peers(n));
+    let (scouts, peers) = (peers(plan.part_scouted(n)), peers(n));
     let mut ours = flushing::flush_half_heard::<Inline>(n);
     let (name, bar) = (name("96 bytes inline"), Bar::TimeAtMost(0.9));
     lines.extend(against(7, &name, bar, plan, &mut ours, (&scouts, &peers)));
@@ -119,6 +117,7 @@ pub(crate) fn flush_half(plan: Plan) -> Vec<Line> {
 }
 
 pub(crate) fn two_threads<U: Wheel<u64>, P: Wheel>(plan: Plan) -> Vec<Line> {
+    let plan = plan.fresh();
     let n = 1_000_000 / plan.divisor;
     let bar = Bar::ThroughputAtLeast(1.7);
     let of = |what: &str, who: &str, plan: Plan, mut two: Run, mut one: Run| {
@@ -173,8 +172,12 @@ fn each_second<W: Wheel>(n: usize, span: Seconds, seconds: Seconds, plan: Plan) 
         all
     };
     // A part of the time tells scouts enough: a scan costs most at the beginning, where the worst flush is too.
-    let scouting = peers(&scouts, plan.part_scouted(n), seconds.div_ceil(30));
-    let fastest = best(&scouting, plan).name.clone();
+    let scouting = |worst: &Worst, n| peers(worst, n, seconds.div_ceil(30));
+    let (part, whole) = (
+        scouting(&scouts, plan.part_scouted(n)),
+        scouting(&Worst::default(), n),
+    );
+    let fastest = best(&part, &whole, plan);
     let steadiest = least(&scouts.borrow());
 
     let all = peers(&worst, n, seconds);
@@ -256,6 +259,7 @@ fn least(worst: &BTreeMap<String, Vec<f64>>) -> String {
 }
 
 pub(crate) fn every_second<W: Wheel>(plan: Plan) -> Vec<Line> {
+    let plan = plan.fresh();
     let n = 1_000_000 / plan.divisor;
     let of = |(span, seconds)| each_second::<W>(n, span, seconds, plan);
     [(300, 300), (7_200, 120)].map(of).concat()

@@ -22,6 +22,7 @@ fn random(draw: &mut Ids) -> Seconds {
 }
 
 pub(crate) fn grow(plan: Plan) -> Vec<Line> {
+    let plan = plan.fresh();
     let n = 1_000_000 / plan.divisor;
     let name = format!("insert into a growing cache, to {n}");
     let maps = |n| {
@@ -37,6 +38,7 @@ pub(crate) fn grow(plan: Plan) -> Vec<Line> {
 }
 
 pub(crate) fn lifetimes(plan: Plan) -> Vec<Line> {
+    let plan = plan.fresh();
     let bar = Bar::TimeAtMost(1.1);
     let of = |(n, repeat): (usize, usize)| {
         let n = n / plan.divisor;

@@ -5,7 +5,8 @@
 //! cargo bench --bench ratios -- --row 5 --quick --json
 //! ```
 //!
-//! A scouting round finds the best peer of a row, with its own hasher or ours. Then the two are
+//! A scouting round finds the best peer of a row, with its own hasher or ours: at a part of the work, and
+//! where some are close to each other there, at all of it. Then the two are
 //! measured in turn, nine pairs or more; the median of the pairs' ratios is held against the bar,
 //! and shown with its 95 % interval (bootstrap). Where the interval straddles the bar 27 pairs are
 //! measured. A row is `ok`, `not met`, or `~` where the interval still straddles. Times are wall
@@ -134,16 +135,20 @@ fn main() -> ExitCode {
             pairs: 1,
             more: 1,
             divisor: 100,
+            warms_up: false,
         },
         (true, true) => Plan {
             pairs: 3,
             more: 5,
             divisor: 1,
+            // The median has to do without.
+            warms_up: false,
         },
         (true, false) => Plan {
             pairs: 9,
             more: 27,
             divisor: 1,
+            warms_up: true,
         },
     };
     let rows = match (arguments.row.is_empty(), arguments.sessions) {

@@ -25,6 +25,9 @@ macro_rules! scalable {
     };
 }
 
+/// Who takes so many times as long as the best peer has one pair beside ours.
+const FAR_BEHIND: f64 = 100.0;
+
 /// Of which peers the best is measured, what its name has to begin with, and the bar.
 type Group = (&'static str, Option<f64>);
 
@@ -78,12 +81,13 @@ impl Row {
         for duels in duels.chunk_by(|a, b| a.0 == b.0) {
             let (peer, prepare) = &self.peers[duels[0].0];
             let mut theirs = prepare(n, self.work);
-            for &(_, at, group) in duels {
+            for &(who, at, group) in duels {
                 let threads = THREADS[at];
                 let name = format!("{}, {n} sessions, {threads} thread(s)", self.name);
                 say(self.number, &format!("{name}, {peer}"));
                 let (plan, has_bar) = match self.groups[group].1 {
                     Some(_) => (plan, true),
+                    None if times[who][at] > FAR_BEHIND * best[at] => (plan.once(), false),
                     None => (plan.reported(), false),
                 };
                 let bar = Bar::ThroughputAtLeast(self.groups[group].1.unwrap_or(1.0));

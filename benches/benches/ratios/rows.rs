@@ -85,10 +85,10 @@ pub(crate) fn rivals<'p>(
     peers: &'p [Contestant],
     plan: Plan,
 ) -> Vec<(&'p Contestant, Plan)> {
-    let best = &best(scouts, plan).name;
+    let best = best(scouts, peers, plan);
     let mut rivals = Vec::new();
     for peer in peers {
-        if peer.name == *best {
+        if peer.name == best {
             rivals.insert(0, (peer, plan));
         } else if peer.name == "OpenSSL" && !plan.has_bars_only() {
             rivals.push((peer, plan.reported()));

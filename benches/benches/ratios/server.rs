@@ -296,6 +296,7 @@ fn curve(plan: Plan, handshakes: usize, few: &Rc<Site>) -> Vec<Line> {
     let plan = Plan {
         pairs,
         more: pairs,
+        warms_up: false,
         ..plan
     };
     let mut ours = time(few, handshakes);

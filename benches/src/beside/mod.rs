@@ -213,10 +213,12 @@ pub fn all_modes<C: Cache>(population: &Population) -> [Report; 3] {
     [idle, unrelated, same]
 }
 
-/// Measures one mode at a time, each time in a fresh cache, with the unrelated one always there.
+/// Measures one mode at a time, each time in a fresh cache, with the unrelated one always there if there is
+/// one.
 #[derive(Debug)]
 pub struct InTurn<'p, C> {
     population: &'p Population,
+    has_other: bool,
     other: Option<C>,
     length: Option<Duration>,
 }
@@ -227,12 +229,25 @@ impl<'p, C: Cache> InTurn<'p, C> {
     pub fn new(population: &'p Population) -> Self {
         Self {
             population,
+            has_other: true,
             other: None,
             length: None,
         }
     }
 
+    /// The same without an unrelated cache: for all modes but [`Mode::Unrelated`].
+    #[must_use]
+    pub fn alone(population: &'p Population) -> Self {
+        Self {
+            has_other: false,
+            ..Self::new(population)
+        }
+    }
+
     /// One window.
+    ///
+    /// # Panics
+    /// If there is no unrelated cache, and it was to be flushed; or if the flush did not remove what was due.
     pub fn measure(&mut self, mode: Mode) -> Report {
         if mode == Mode::Idle && self.length.is_none() {
             // How long does a flush take?
@@ -240,17 +255,21 @@ impl<'p, C: Cache> InTurn<'p, C> {
         }
         let population = self.population;
         let cache: C = population.filled();
-        let other = self.other.take().unwrap_or_else(|| population.filled());
-        let report = match mode {
-            Mode::Idle => idle(&cache, population, self.length.unwrap_or(LEAD)),
-            Mode::Unrelated => return flushing(&cache, population, &other),
-            Mode::Same => flushing(&cache, population, &cache),
-        };
-        if mode == Mode::Same {
-            self.length = Some(report.window);
+        if self.has_other && self.other.is_none() {
+            self.other = Some(population.filled());
         }
-        self.other = Some(other);
-        report
+        match mode {
+            Mode::Idle => idle(&cache, population, self.length.unwrap_or(LEAD)),
+            Mode::Unrelated => {
+                let other = self.other.take().expect("an unrelated cache");
+                flushing(&cache, population, &other)
+            }
+            Mode::Same => {
+                let report = flushing(&cache, population, &cache);
+                self.length = Some(report.window);
+                report
+            }
+        }
     }
 }
 
