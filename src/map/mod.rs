@@ -3,6 +3,7 @@
 //! The public type is thin: it hashes, pins and documents. The work is in [`core`] and the files
 //! named after what they do.
 
+pub(crate) mod audit;
 mod batch;
 mod builder;
 mod core;

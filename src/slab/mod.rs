@@ -312,6 +312,18 @@ impl<K, V> Slab<K, V> {
         }
     }
 
+    /// The free list, of a slab that nobody uses at the moment.
+    #[cfg(any(fuzzing, all(test, not(loom))))]
+    pub(crate) fn free_numbers(&self) -> Vec<SlotNumber> {
+        let some = |number: SlotNumber| (number != 0).then_some(number);
+        // Relaxed: nobody writes.
+        let first = some(self.free.load(Ordering::Relaxed) as u32);
+        let life = |number| Life::from_raw(self.slot(number).life.load(Ordering::Relaxed));
+        let all = std::iter::successors(first, |&number| some(life(number).next()));
+        // One that leads into itself has more than there are.
+        all.take(self.high_water() as usize + 1).collect()
+    }
+
     /// A slot that was never used, if the bound allows.
     #[inline]
     pub(crate) fn take_fresh(self: &Arc<Self>) -> Option<Held<'_, K, V>> {

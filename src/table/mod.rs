@@ -103,6 +103,25 @@ impl Table {
         }
     }
 
+    /// The slots that all its lines and its spill list lead to, of a table that nobody uses at the moment.
+    #[cfg(any(fuzzing, all(test, not(loom))))]
+    pub(crate) fn numbers<K, V>(&self, slab: &Slab<K, V>) -> Vec<SlotNumber> {
+        let words = |seen: Seen<'_>| {
+            assert!(
+                !seen.head.is_splitting(),
+                "a split that nobody has finished"
+            );
+            let counts = move |at: &usize| seen.head.valid() >> at & 1 != 0;
+            let number = |at| seen.line.word(at).number();
+            (0..LINE_WORDS)
+                .filter(counts)
+                .map(number)
+                .collect::<Vec<_>>()
+        };
+        let in_lines = self.lines.open().flat_map(words);
+        in_lines.chain(self.spill.numbers(slab)).collect()
+    }
+
     /// Asks for the line of a hash.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u32) {

@@ -63,6 +63,13 @@ impl Spill {
         follow(slab, Link::load(&self.first), hash, same)
     }
 
+    /// All of the list, while nobody uses it.
+    #[cfg(any(fuzzing, all(test, not(loom))))]
+    pub(super) fn numbers<K, V>(&self, slab: &Slab<K, V>) -> impl Iterator<Item = SlotNumber> {
+        let first = Link::load(&self.first).target();
+        std::iter::successors(first, |&number| slab.slot(number).load_link().target())
+    }
+
     #[cold]
     pub(super) fn search<'t, K, V>(
         &'t self,

@@ -380,6 +380,8 @@ impl Pair {
             }
         }
         assert_eq!(self.map.len(), self.model.len(), "so many are there");
+        #[cfg(fuzzing)]
+        sessionwheel::internals::audit(&self.map);
     }
 
     /// Drops the map: every value must have been dropped once then.
