@@ -28,12 +28,19 @@ pub fn long(short: usize, full: usize) -> usize {
     }
 }
 
+/// What the environment variable `SESSIONWHEEL_LOOM_BOUND` says: no model has a lower bound then.
+fn least_bound() -> usize {
+    let value = std::env::var("SESSIONWHEEL_LOOM_BOUND");
+    value.map_or(0, |value| value.parse().expect("a number of preemptions"))
+}
+
 /// Runs `model` in every interleaving with at most `bound` preemptions, and says how many
 /// executions that took.
 ///
 /// # Panics
 /// If an execution does, or if there were suspiciously few.
 pub fn check(name: &str, bound: usize, model: impl Fn() + Send + Sync + 'static) {
+    let bound = bound.max(least_bound());
     let bound = if cfg!(crossbeam_loom) {
         bound.min(EPOCH_BOUND)
     } else {

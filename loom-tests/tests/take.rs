@@ -332,3 +332,55 @@ fn insert_against_insert() {
         map.settled(&[(0, gone, Reason::Replaced)], 1);
     });
 }
+
+/// At stake: a reader that has found its entry when a flush takes that out, and has pinned what the flush
+/// goes through with: the whole batch, its chain and the recycling. The slot goes to another, and the reader sees
+/// its own entry or none.
+#[test]
+fn get_against_flush_and_reuse() {
+    check("get_against_flush_and_reuse", 2, || {
+        let map = one();
+        let other = beside(&map, |map| map.get(0, tick(0)));
+        assert_eq!(map.flush(after(0)), 1);
+        map.flush(after(0));
+        map.put(4, NEW, tick(3), tick(0));
+        assert!(matches!(other.join().unwrap(), None | Some(OLD)));
+        map.settled(&[(0, OLD, Reason::Expired)], 1);
+    });
+}
+
+/// At stake: who clears the map and who takes want the same entry; one of them has it.
+#[test]
+fn clear_against_take() {
+    check("clear_against_take", 3, || {
+        let map = one();
+        let other = beside(&map, |map| map.take(0, tick(0)));
+        map.clear();
+        let reason = match other.join().unwrap() {
+            Some(taken) => {
+                assert_eq!(taken, OLD);
+                Reason::Taken
+            }
+            None => Reason::Cleared,
+        };
+        map.settled(&[(0, OLD, reason)], 0);
+    });
+}
+
+/// The same beside a flush.
+#[test]
+fn clear_against_flush() {
+    check("clear_against_flush", 3, || {
+        let map = one();
+        let other = beside(&map, |map| map.flush(after(0)));
+        map.clear();
+        let reason = match other.join().unwrap() {
+            0 => Reason::Cleared,
+            flushed => {
+                assert_eq!(flushed, 1);
+                Reason::Expired
+            }
+        };
+        map.settled(&[(0, OLD, reason)], 0);
+    });
+}

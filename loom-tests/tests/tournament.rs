@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use sessionwheel::internals::Tournament;
 use sessionwheel::{Reason, Timestamp};
-use sessionwheel_loom_tests::{Watched, beside, check, long, tick};
+use sessionwheel_loom_tests::{Watched, after, beside, check, long, tick};
 
 /// Two slots of one match, high enough that a replay goes through two rounds.
 const SLOT: u32 = 4;
@@ -295,5 +295,53 @@ fn evict_against_retime() {
             (0, 10, Reason::Evicted)
         };
         map.settled(&[gone], 2);
+    });
+}
+
+/// Two entries in a map for two, and a third comes while another thread does something to the first, which
+/// expires first: it leaves once, for one reason or the other, and nobody leaves in its stead.
+fn third_against(
+    name: &'static str,
+    bound: usize,
+    first: u64,
+    other: impl Fn(&Watched) -> Option<Reason> + Send + Sync + Copy + 'static,
+) {
+    check(name, bound, move || {
+        let map = Watched::default();
+        map.set_maximum(Some(2));
+        map.put(0, 10, tick(first), tick(0));
+        map.put(1, 11, tick(2), tick(0));
+        let other = beside(&map, other);
+        map.put(2, 12, tick(3), tick(0));
+        let reason = other.join().unwrap();
+        assert_eq!(map.get(0, tick(0)), None);
+        assert_eq!(map.get(2, tick(0)), Some(12));
+        let left = map.left();
+        let by_evictor = [Reason::Evicted, Reason::Expired];
+        let reasons = reason
+            .as_ref()
+            .map_or(&by_evictor[..], std::slice::from_ref);
+        assert!(
+            (left[0].0, left[0].1) == (0, 10) && reasons.contains(&left[0].2),
+            "{left:?}, {reason:?}"
+        );
+        // There may have been no room at the instant at which the third looked for it.
+        map.settled(&left, 3 - left.len());
+    });
+}
+
+#[test]
+fn evict_against_take() {
+    third_against("evict_against_take", long(1, 2), 1, |map| {
+        map.take(0, tick(0)).map(|_| Reason::Taken)
+    });
+}
+
+/// Whom the flush has sentenced the evictor may take out, as expired; whom the evictor has sentenced the flush
+/// leaves to it.
+#[test]
+fn evict_against_flush() {
+    third_against("evict_against_flush", long(1, 2), 0, |map| {
+        (map.flush(after(0)) == 1).then_some(Reason::Expired)
     });
 }

@@ -244,7 +244,8 @@ fn run(
     let mut said = tempfile::tempfile()?;
     let mut command = Command::new(built);
     command
-        .args(["--exact", &model.name])
+        // What it says is not to be lost with a process that dies while it unwinds.
+        .args(["--exact", &model.name, "--nocapture"])
         .env("RUST_BACKTRACE", "0")
         .stdout(said.try_clone()?)
         .stderr(said.try_clone()?);
