@@ -2,8 +2,8 @@
 # Changes the sources in one place at a time, as cargo-mutants does: an operator, an arm of a match, what a
 # function returns. Fails on a change that no test notices and that .cargo/mutants.toml does not list, with
 # the reason why none does. Installs cargo-mutants if it is missing.
-#   CI_MUTANTS  folders below src (reclaim table wheel slab map); parts of all as k/n, from 0/n on; list: only
-#               whether each line of the list still stands for something, which the others find out too
+#   CI_MUTANTS  folders below src (reclaim table wheel slab map), or files (map/batch.rs); parts of all as k/n, from
+#               0/n on; list: only whether each line of the list still stands for something, which the others find out too
 # What was noticed is not tried again as long as no source has changed but its tests (those are taken to have
 # become no weaker): so a run that was stopped goes on where it was, and a new test costs what was missed.
 source "$(dirname "$0")/lib.sh"
@@ -40,9 +40,10 @@ sources() {
         xargs -0 sed --separate '/^#\[cfg(all(test/,$d; /^$/d' | sha1sum | cut -c1-12
 }
 
-# The changes of a folder or of a part that are to be tried.
+# The changes of a folder, of a file or of a part that are to be tried.
 wanted() {
     case $1 in
+        *.rs) grep "^src/$1:" || true ;;
         */*) awk -v k="${1%/*}" -v n="${1#*/}" '(NR - 1) % n == k' ;;
         *) grep "^src/$1/" || true ;;
     esac

@@ -38,25 +38,28 @@ interpreted() {
     cargo +nightly miri test --package sessionwheel --lib --no-default-features -- "${words[@]}"
 }
 
-# A few operations of three threads, with tiny sizes: another schedule, and other values that loads may
-# return, with each seed.
-interpreted_threads() {
+# seeded MARK TEST...: another schedule, and other values that loads may return, with each seed. MARK is what
+# the test prints.
+seeded() {
     interpreting "$MIRI_SEEDS"
     export CARGO_TARGET_DIR=$TARGET/miri RUSTFLAGS="--cfg sessionwheel_tiny"
-    local log passed
+    local mark=$1 log passed
+    shift
     log=$(mktemp)
     # Its code tells whether any seed failed; how many were tried, the lines that the test prints.
-    cargo +nightly miri test --package sessionwheel --test few --no-default-features -- --nocapture |
+    cargo +nightly miri test --package sessionwheel --no-default-features "$@" -- --nocapture |
         tee "$log"
-    passed=$(grep -o 'Seen {' "$log" | wc -l)
+    passed=$(grep -o "$mark" "$log" | wc -l)
     rm "$log"
     echo "ci: $passed of $MIRI_SEEDS seeds passed"
     [[ $passed == "$MIRI_SEEDS" ]]
 }
-export -f address_and_leaks threads interpreted interpreted_threads
+export -f address_and_leaks threads interpreted seeded
 
 stage "address and leak sanitizer" address_and_leaks
 stage "thread sanitizer" threads
 stage "Miri, unit tests" interpreted
 SUMMARY='^ci: |^error|SKIPPED'
-stage "Miri, threads" interpreted_threads
+# A few operations of three threads on a map; and four threads in one tournament.
+stage "Miri, threads" seeded 'Seen {' --test few
+stage "Miri, a tournament of threads" seeded 'nobody was hidden' --lib when_the_threads_have_stopped
