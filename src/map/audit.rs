@@ -75,7 +75,6 @@ mod tests {
     #[test]
     fn books_are_right_whatever_has_been_done() {
         let map = filled();
-        let mut audited = 0;
         for round in 0..200 {
             let key = round % 60;
             let now = at(round);
@@ -87,9 +86,7 @@ mod tests {
                 _ => map.set_maximum(Some(20 + round as usize % 40)),
             }
             audit(&map);
-            audited += 1;
         }
-        assert_eq!(audited, 200);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A scouting round finds the best peer of a row, with its own hasher or ours: at a part of the work, and
-//! where some are close to each other there, at all of it. Then the two are
+//! where some are close to each other there, at all of it (rows 3 and 4 at once). Then the two are
 //! measured in turn, nine pairs or more; the median of the pairs' ratios is held against the bar,
 //! and shown with its 95 % interval (bootstrap). Where the interval straddles the bar 27 pairs are
 //! measured. A row is `ok`, `not met`, or `~` where the interval still straddles. Times are wall
