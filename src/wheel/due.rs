@@ -12,7 +12,7 @@ use super::stamped::{Look, Part, Stamped, WIDTH, WIDTH_BITS, lower, ones, raise,
 use crate::prefetch::PREFETCHES;
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::AtomicU64;
 
 #[cfg(not(loom))]
 mod levels {
@@ -41,8 +41,6 @@ pub(crate) struct DueSet {
     words: levels::Words,
     middle: levels::Middle,
     roots: levels::Roots,
-    /// The slot at which the last sweep stopped, or 0.
-    resume: AtomicU32,
 }
 
 impl DueSet {
@@ -51,7 +49,6 @@ impl DueSet {
             words: Segments::new(),
             middle: Segments::new(),
             roots: Segments::new(),
-            resume: AtomicU32::new(0),
         }
     }
 
@@ -113,22 +110,13 @@ impl DueSet {
             .all(|(_, root)| Stamped::load(root).bits() == 0)
     }
 
-    /// One pass over the set, from where the last one stopped. `false` if `look` stopped it.
+    /// One pass over all of the set. `false` if `look` stopped it.
     pub(super) fn sweep(
         &self,
         soon: impl Fn(SlotNumber),
-        mut look: impl FnMut(SlotNumber) -> Look,
+        look: impl FnMut(SlotNumber) -> Look,
     ) -> bool {
-        // Relaxed: only a place to begin.
-        let resume = self.resume.load(Ordering::Relaxed);
-        let stopped = self
-            .sweep_range(resume..SlotNumber::MAX, &soon, &mut look)
-            .or_else(|| self.sweep_range(0..resume, &soon, &mut look));
-        let next = stopped.unwrap_or(0);
-        if next != resume {
-            self.resume.store(next, Ordering::Relaxed);
-        }
-        stopped.is_none()
+        self.sweep_range(0..SlotNumber::MAX, soon, look).is_none()
     }
 
     /// Looks at the slots of a range. If `look` stops it: the slot at which it did. `soon` is told
@@ -139,6 +127,9 @@ impl DueSet {
         soon: impl Fn(SlotNumber),
         mut look: impl FnMut(SlotNumber) -> Look,
     ) -> Option<SlotNumber> {
+        if range.is_empty() {
+            return None;
+        }
         let mut stopped = None;
         let mut ahead = self.from(range.start);
         ahead.by_ref().take(AHEAD).for_each(&soon);
