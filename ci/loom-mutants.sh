@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Plants bugs in a copy of the tree, one at a time, and runs the models that are there to catch
-# them. Fails if one survives, or if a bug can no longer be planted.
+# Plants bugs in copies of the tree, one at a time in each, and runs the models that are there to catch
+# them; then those models with nothing planted. Fails if a bug survives or can no longer be planted, or if a model
+# fails without one.
 #   ci/loom-mutants.sh           all of them, as a stage
 #   ci/loom-mutants.sh run M3…   only these, without the stage
 #   ci/loom-mutants.sh places    whether all can still be planted; builds nothing
 set -uo pipefail
 
-# As seen: the slowest model that is named here takes seven minutes, on two slow cores that were busy otherwise.
+# Half an hour, four times what the slowest model took that has caught one.
 MODEL_LIMIT=1800
 
 die() {
@@ -34,567 +35,108 @@ restore() {
     touched=()
 }
 
-# model FILE NAME: runs one model.
-model() {
-    (cd "$tree/loom-tests" && timeout "$MODEL_LIMIT" cargo test --release --test "$1" -- --exact "$2" --nocapture)
-}
-
-# passes FILE/NAME: whether a model passes as long as nothing is planted. One that does not
-# catches nothing.
-passes() {
-    local before
-    if [[ -z ${passed[$1]:-} ]]; then
-        before=$(mktemp -d -p "$work")
-        mv "$tree/src" "$before/src"
-        cp -R "$work/clean" "$tree/src"
-        model "${1%/*}" "${1#*/}" >"$logs/unplanted" 2>&1 && passed[$1]=yes || passed[$1]=no
-        rm -rf "$tree/src"
-        mv "$before/src" "$tree/src"
-        # Newer than what was just built.
-        find "$tree/src" -name '*.rs' -exec touch {} +
-    fi
-    [[ ${passed[$1]} == yes ]]
-}
-
-# mutant NAME WHAT MODEL...: what was planted since the last one; models as FILE/NAME.
-mutant() {
-    local name=$1 what=$2 files=() model log code words
-    shift 2
-    if [[ $command == places ]]; then
-        planted=$((planted + 1))
-        restore
-        return
-    fi
-    log=$(mktemp -p "$logs")
-    # Only the files of these models.
+# build MODEL...: the files of these models, which are named as FILE/NAME.
+build() {
+    local model files=()
     for model in "$@"; do
         files+=(--test "${model%/*}")
     done
-    (cd "$tree/loom-tests" && cargo test --release --no-run "${files[@]}") >"$log" 2>&1 || {
-        tail -n 40 "$log" >&2
-        die "$name: does not build"
-    }
-    planted=$((planted + 1))
-    for model in "$@"; do
-        passes "$model" || {
-            echo "mutant $name: ${model#*/} fails with nothing planted"
-            continue
-        }
-        model "${model%/*}" "${model#*/}" >"$log" 2>&1
-        code=$?
-        case $code in
-            0) ;;
-            124) die "$name: ${model#*/} was stopped after $MODEL_LIMIT s" ;;
-            *)
-                # Only what a model finds counts: not that it was killed for want of memory, say.
-                words=$(grep -A1 -m1 'panicked at ' "$log" | sed -n 2p)
-                [[ -n $words ]] || {
-                    tail -n 40 "$log" >&2
-                    die "$name: ${model#*/} ended with $code, and no panic"
-                }
-                caught=$((caught + 1))
-                echo "mutant $name $what: caught by ${model#*/}, which says: $words"
-                restore
-                return
-                ;;
-        esac
+    (cd "$tree/loom-tests" && cargo test --release --no-run "${files[@]}")
+}
+
+# run_model MODEL BOUND: one model, at its bound in the short form or at its full one.
+run_model() {
+    cd "$tree/loom-tests" || return
+    export SESSIONWHEEL_LOOM=$2
+    timeout "$MODEL_LIMIT" cargo test --release --test "${1%/*}" -- --exact "${1#*/}" --nocapture
+}
+
+# mutant NAME WHAT MODEL... with FILE FROM TO...: plants one bug, and runs the models.
+mutant() {
+    local what=$2 models=() model bound log code words
+    # What errors are reported under.
+    name=$1
+    wanted "$name" || return 0
+    shift 2
+    for model; do
+        [[ $model != with ]] || break
+        models+=("$model")
     done
-    echo "mutant $name $what: SURVIVED ${*#*/}"
+    shift ${#models[@]}
+    while [[ $# != 0 ]]; do
+        swap "${@:2:3}"
+        shift 4
+    done
+    echo "$name" >>"$work/planted"
+    [[ $command != places ]] || {
+        restore
+        return
+    }
+    log=$(mktemp -p "$work")
+    build "${models[@]}" >"$log" 2>&1 || {
+        tail -n 40 "$log"
+        echo "mutant $name $what: DOES NOT BUILD"
+        restore
+        return
+    }
+    # The full bound only where the other one is not enough.
+    for bound in short full; do
+        for model in "${models[@]}"; do
+            (run_model "$model" "$bound") >"$log" 2>&1
+            code=$?
+            [[ $code != 0 ]] || continue
+            # Only what a model finds counts: not that it was killed for want of memory, say.
+            words=$(grep -A1 -m1 'panicked at ' "$log" | sed -n 2p)
+            [[ -n $words ]] || words=$(grep -om1 'SIGSEGV: .*)$' "$log")
+            if [[ $code == 124 || -z $words ]]; then
+                tail -n 40 "$log"
+                echo "mutant $name $what: ${model#*/} ENDED with $code, and without a word"
+            else
+                echo "$model $bound" >>"$work/caught"
+                echo "mutant $name $what: caught by ${model#*/}, which says: $words"
+            fi
+            restore
+            return
+        done
+    done
+    echo "mutant $name $what: SURVIVED ${models[*]#*/}"
     restore
 }
 
-# wanted NAME: whether to plant this one; sets the name that errors are reported under.
+# wanted NAME: whether to plant this one, here.
 wanted() {
-    name=$1
-    [[ ${#only[@]} == 0 || " ${only[*]} " == *" $1 "* ]]
+    [[ ${#only[@]} == 0 || " ${only[*]} " == *" $1 "* ]] || return
+    turn=$((turn + 1))
+    ((turn % lanes == lane))
 }
 
-mutants() {
-    local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs due=src/wheel/due.rs flush=src/map/flush.rs
-    local batch=src/map/batch.rs read=src/map/read.rs
-    local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
-    local table=src/table/mod.rs line=src/table/line.rs tick=src/wheel/tick.rs
-    local permits=src/map/permits.rs automatic=src/cache/automatic.rs endpoint=src/cache/endpoint/mod.rs handle=src/cache/handle.rs
+# plant LANE: every so many bugs, in a tree of its own.
+plant() {
+    lane=$1 turn=0 touched=() name=
+    tree=$work/tree$lane
+    cp -R "$work/tree" "$tree" || die "cannot copy the tree"
+    # Shared by all mutants of the lane, so that only the crate and its models are built anew.
+    export CARGO_TARGET_DIR=${TARGET:-$root/target}/loom-mutants/$lane
+    mutants
+}
 
-    # Hint against open, wherever a tick keeps the slot.
-    local place model
-    for place in "" c d; do
-        model=hint/hint_against_open
-        case $place in
-            c) model+=_in_a_page ;;
-            d) model+=_on_a_list ;;
-        esac
-        if wanted M1$place; then
-            swap $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
-            mutant M1$place "no fence in hint" $model
-        fi
-        if wanted M2$place; then
-            swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
-            mutant M2$place "no fence in open" $model
-        fi
-    done
-    if wanted M1b; then
-        swap $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
-        mutant M1b "no fence in hint, bit set before" hint/hint_on_a_set_bit_against_open_in_a_page
-    fi
-    if wanted M2b; then
-        swap $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
-        mutant M2b "no fence in open, bit set before" sweep/insert_against_open_and_sweep
-    fi
-    if wanted M11b; then
-        swap $tick 'self.moved_to.fetch_max(1, Ordering::Release);' ''
-        swap $tick $'if moved_to == 0 {\n' \
-            $'if moved_to == 0 {\nself.moved_to.fetch_max(1, Ordering::Release);\n'
-        mutant M11b "the few said to be moved before they are" take/flush_against_flush
-    fi
-    if wanted M11c; then
-        swap $tick 'self.list.moved(chunk);' ''
-        swap $tick $'for chunk in self.list.unmoved() {\n' \
-            $'for chunk in self.list.unmoved() {\nself.list.moved(chunk);\n'
-        mutant M11c "a chunk said to be moved before it is" hint/two_openers_of_a_list
-    fi
-    if wanted M9; then
-        swap $wheel $'fence(Ordering::SeqCst);\n                found.move_to' 'found.move_to'
-        mutant M9 "no fence where a later round moves a tick out" \
-            hint/hint_in_a_tick_that_a_later_round_moves_out
-    fi
-    if wanted M9b; then
-        swap $wheel $'let taken = cell.compare_exchange(\n            object,' \
-            $'let object = cell.swap(ptr::null_mut(), Ordering::Release);\n        let taken = if object.is_null() { return } else { Ok::<(), ()>(()) };\n        let _ = |object| cell.compare_exchange(\n            object,'
-        mutant M9b "an opener takes out what a later round has put there" \
-            hint/hint_beside_an_opener_of_the_round_before
-    fi
-    if wanted M11; then
-        swap $wheel 'self.done.fetch_max(cursor, Ordering::Release);' ''
-        swap $wheel $'        for level in 0..self.levels() {\n            for number in self.numbers(level, done, cursor) {' \
-            $'self.done.fetch_max(cursor, Ordering::Release);\nfor level in 0..self.levels() {\nfor number in self.numbers(level, done, cursor) {'
-        mutant M11 "done raised before the positions are emptied" take/flush_against_flush
-    fi
-
-    # Sweep against insert and reuse.
-    if wanted M3; then
-        swap $stamped '.wrapping_add(1)' '.wrapping_add(0)'
-        mutant M3 "a set does not move the stamp" sweep/insert_against_sweep
-    fi
-    if wanted M4; then
-        swap $stamped 'let mut seen = Stamped(word.load(Ordering::Relaxed));' \
-            'let mut seen = Stamped(word.load(Ordering::Relaxed)); if seen.bits() & bits == bits { return; }'
-        mutant M4 "a due bit that is set is not set again" sweep/insert_against_sweep
-    fi
-    if wanted M4b; then
-        swap $stamped $'let mut finished = 0;\n        let mut stopped = false;' \
-            $'lower(word, seen, seen.bits() & wanted);\n        let mut finished = 0;\n        let mut stopped = false;'
-        swap $stamped 'let cleared = finished == 0 || lower(word, seen, finished);' \
-            'let stays = seen.bits() & wanted & !finished;
-        if stays != 0 { raise(word, stays); }
-        let cleared = true;'
-        mutant M4b "due bits cleared before the look, and set again after it" \
-            hint/two_openers_of_the_few
-    fi
-    if wanted M4c; then
-        swap $due 'lower(word, seen, empty)' 'lower(word, Stamped::load(word), empty)'
-        mutant M4c "a bit above cleared by a look from after those below" hint/hints_in_two_words_against_sweep
-    fi
-    if wanted M4d; then
-        swap $due 'raise(self.middle.get_or_alloc(middle), words);' 'let _ = words;'
-        swap $due $'let mut words = 0;\n                for in_word' \
-            $'raise(
-                    self.middle.get_or_alloc(below_middle[0] >> (2 * WIDTH_BITS)),
-                    below_middle.iter().fold(0, |words, slot| words | bit(slot >> WIDTH_BITS)),
-                );
-                let mut words = 0;\n                for in_word'
-        mutant M4d "a bit above set before the one below" hint/hint_against_open
-    fi
-    if wanted M5; then
-        swap src/slab/mod.rs 'Life::from_raw(self.life.load(Ordering::Acquire)) == Life::LINKED' 'true'
-        mutant M5 "no look at the life word" sweep/sweep_against_a_held_slot
-    fi
-    if wanted M6; then
-        swap $shard 'if slot.publish() {' \
-            'self.wheel.hint(number, slot.deadline(), guard); if slot.publish() && false {'
-        mutant M6 "hinted before the life word says linked" sweep/insert_against_sweep
-    fi
-    if wanted M12; then
-        swap src/slab/lane.rs 'guard.defer(move || slab.ripen(origin, first, last))' \
-            'slab.ripen(origin, first, last)'
-        mutant M12 "recycled without waiting for guards" \
-            take/get_against_take_and_reclaim
-    fi
-    if wanted M12b; then
-        swap src/slab/lane.rs 'guard.defer(move || slab.ripen(origin, first, last))' \
-            'slab.ripen(origin, first, last)'
-        mutant M12b "slot reused under a sweep's guard" sweep/sweep_against_reuse
-    fi
-    if wanted L1; then
-        swap src/slab/mod.rs '((old >> 32).wrapping_add(1) << 32)' '((old >> 32).wrapping_add(0) << 32)'
-        mutant L1 "a slot that comes back to a limbo is taken for never gone" \
-            slab/enter_against_coming_back
-    fi
-    if wanted L2; then
-        swap src/slab/lane.rs 'last.link.store(head as u32, Ordering::Relaxed);' \
-            'last.life.store(Life::retired(head as u32).raw(), Ordering::Relaxed);'
-        mutant L2 "a closure says that a body is there which is dropped" slab/clear_against_ripening
-    fi
-    if wanted L3; then
-        swap src/slab/lane.rs '0 => Link::from_raw(slot.link.load(Ordering::Relaxed))' '0 => Link::END'
-        mutant L3 "what ripened before is forgotten" slab/enter_against_enter_and_ripening
-    fi
-    if wanted L4; then
-        swap src/slab/lane.rs 'let Some(slot) = self.slot_if_there(number) else {
-            return 0;
-        };' 'let slot = self.slot(number);'
-        mutant L4 "a stale number is followed to a slot that is not there yet" \
-            slab/recycle_against_reuse_in_a_new_segment
-    fi
-
-    # One owner.
-    if wanted M7; then
-        swap $batch 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
-        mutant M7 "marked without winning the deadline word" take/retime_against_flush
-    fi
-    if wanted M7c; then
-        swap $read 'if slot.change_deadline(old, new).is_ok() {' \
-            'while slot.change_deadline(slot.deadline(), new).is_err() {}
-            if true {'
-        mutant M7c "a re-timing writes over what has been decided since" take/retime_against_flush
-    fi
-    if wanted M7b; then
-        swap $batch 'if deadline == Deadline::CLOSED {' 'if false {'
-        mutant M7b "a sentence written over a word that is closed" take/take_against_a_late_sentence
-    fi
-    if wanted M8; then
-        swap $read 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
-        mutant M8 "who fails to mark has taken it too" take/take_against_take
-    fi
-    if wanted M8b; then
-        swap $read 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
-        mutant M8b "the same against a flush" take/take_against_flush
-    fi
-    if wanted M8c; then
-        swap $batch $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
-            $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
-        mutant M8c "a flush that fails to mark has removed it too" take/take_against_flush
-    fi
-    if wanted M10; then
-        swap $read $'// says nothing of it.\n                continue;' $'// says nothing of it.\n                return None;'
-        mutant M10 "a lookup that meets the mark does not look again" take/get_against_replace
-    fi
-    if wanted M13; then
-        swap src/table/remove.rs 'Link::slot(new).marked().raw(),' 'link.marked().raw(),'
-        swap src/map/insert.rs 'filled.release();
-                    // The new' 'if let Search::Absent { at } = shard.table.search(&shard.slab, hash, false, |_| false, retire) { shard.table.add(&shard.slab, at, number, filled.slot()); }
-                    filled.release();
-                    // The new'
-        mutant M13 "a replace that removes, then adds" take/get_against_replace
-    fi
-
-    if wanted M19; then
-        swap $wheel $'if self.cursor.load(Ordering::Relaxed) != cursor {\n            // Something' \
-            $'if false {\n            // Something'
-        mutant M19 "no second look at the cursor in next" take/next_expiry_against_flush
-    fi
-    if wanted M19b; then
-        swap $wheel 'hinted || self.cursor.load(Ordering::Relaxed) != cursor' 'hinted'
-        mutant M19b "no second look at the cursor in has_due" hint/has_due_against_open
-    fi
-
-    if wanted M20; then
-        swap $flush 'shard.wheel.settle(version, stay_until);' \
-            'shard.wheel.settle(shard.wheel.version(), stay_until);'
-        mutant M20 "a note of the version after the pass" take/insert_against_a_note
-    fi
-
-    if wanted M23; then
-        swap $settled $'\n            && turn == self.turn.load(Ordering::Relaxed)' ''
-        mutant M23 "a note read without a second look at its turn" hint/note_against_note
-    fi
-    if wanted M24; then
-        swap $settled 'let free = turn % 2 == 0;' 'let free = true;'
-        mutant M24 "a note written over one that is being written" hint/note_against_note
-    fi
-    if wanted M25; then
-        swap $settled 'fence(Ordering::Release);' ''
-        mutant M25 "no fence between a note's turn and its numbers" hint/note_against_note
-    fi
-    if wanted M26; then
-        swap $settled 'fence(Ordering::Acquire);' ''
-        mutant M26 "no fence between a note's numbers and the second look" hint/note_against_note
-    fi
-
-    # Lines that split.
-    if wanted T1; then
-        swap $table $'line.check(head)?;\n        if word.is_moved()' 'if word.is_moved()'
-        mutant T1 "a word followed without a second look at the head" \
-            table/insert_into_a_used_word_against_retime
-    fi
-    if wanted T1b; then
-        swap $table $'line.check(head).map_err(|Changed| Unclear)?;\n        Ok(Some(' 'Ok(Some('
-        mutant T1b "the same where a lookup only glances" table/insert_into_a_used_word_against_lookup
-    fi
-    if wanted T1c; then
-        swap $table $'line.check(head).map_err(|Changed| Unclear)?;\n            return Ok(None);' 'return Ok(None);'
-        mutant T1c "a miss at a glance without a second look at the head" \
-            table/split_against_lookup table/insert_and_take_against_lookup
-    fi
-    if wanted T2; then
-        swap $table $'return Ok(found);\n        }\n    }\n    line.check(head)?;' $'return Ok(found);\n        }\n    }'
-        mutant T2 "a miss without a second look at the head" \
-            table/split_against_lookup table/deep_split_against_lookup
-    fi
-    if wanted T3; then
-        swap src/table/split.rs 'if seen.line.swing(at, word, word.moved()).is_ok() {' 'if true {'
-        mutant T3 "words copied that can still be swung" table/deep_split_against_replace
-    fi
-    if wanted T4; then
-        swap $table 'seen.line.change(seen.head, seen.head.with(at))' \
-            'seen.line.change(seen.line.head(), seen.line.head().with(at))'
-        mutant T4 "added to a line that has changed since it was read" take/insert_against_insert
-    fi
-    if wanted T5; then
-        swap src/table/head.rs 'self.0 & Self::SPILLED != 0' \
-            'self.0 & Self::SPILLED != 0 && self.valid().count_ones() as usize == LINE_WORDS'
-        mutant T5 "a line that spilled is added to again" table/spill_against_take_and_insert
-    fi
-    if wanted T6; then
-        swap $line 'self.words[at].store(Word::VACANT.raw(), Ordering::Release);' \
-            'self.words[at].store(Word::VACANT.raw(), Ordering::Relaxed);'
-        mutant T6 "vacated by a relaxed store" table/split_against_lookup
-    fi
-    if wanted T7; then
-        swap $line 'Word::from_raw(self.words[at].load(Ordering::Acquire))' \
-            'Word::from_raw(self.words[at].load(Ordering::Relaxed))'
-        mutant T7 "words compared and followed that were read by relaxed loads" \
-            take/get_against_replace table/insert_into_a_used_word_against_lookup
-    fi
-    if wanted T8; then
-        swap $line 'Head::from_raw(self.head.load(Ordering::Acquire))' \
-            'Head::from_raw(self.head.load(Ordering::Relaxed))'
-        mutant T8 "heads read by relaxed loads" table/split_against_lookup take/get_against_take_and_reclaim \
-            table/insert_into_a_used_word_against_lookup
-    fi
-    if wanted T9; then
-        swap src/table/lines.rs 'if seen.head.is_early() {' 'if seen.child() >> self.bits() != 0 {'
-        mutant T9 "a helper puts the child where it would have begun the split" table/early_split_against_growth
-    fi
-
-    # Comparisons, destructors and listeners that panic.
-    if wanted K1; then
-        swap src/slab/mod.rs $'held.slab.retire(held.number, &guard);\n' $'let _ = &guard;\n'
-        mutant K1 "whose comparison panics keeps the slot" panics/panic_against_insert
-    fi
-    if wanted K1b; then
-        swap src/slab/mod.rs $'held.slab.retire(held.number, &guard);\n            mem::forget(held);' 'let _ = (guard, held);'
-        mutant K1b "the slot is free while its entry is in it" panics/panic_against_insert_and_lookup
-    fi
-    if wanted K2; then
-        swap src/slab/mod.rs 'contain(|| unsafe { (*place).assume_init_drop() })' \
-            'Some(unsafe { (*place).assume_init_drop() })'
-        mutant K2 "a destructor's panic ends the recycling" panics/panicking_drops_of_enter_against_recycle
-    fi
-    if wanted K3; then
-        swap src/map/notify.rs 'contain(|| listener(key, value, event.reason))' \
-            'Some(listener(key, value, event.reason))'
-        mutant K3 "a listener's panic ends the removal" panics/panicking_listener_of_take_against_flush
-    fi
-
-    # What was decided before.
-    if wanted M21; then
-        swap $read 'let valid = now.is_none_or(|now| !deadline.has_passed(now));' \
-            'let valid = deadline == deadline;'
-        mutant M21 "a taker goes by the deadline it read before the mark" take/take_against_shortening_retime
-    fi
-    if wanted M22; then
-        swap $shard 'self.schedule(number, slot.deadline(), guard);' \
-            'self.schedule(number, published, guard);'
-        swap $shard 'let slot = self.slab.slot(number);
-        if slot.publish()' 'let slot = self.slab.slot(number);
-        let published = slot.deadline();
-        if slot.publish()'
-        mutant M22 "an inserter hints the deadline it came with" take/retime_against_insert_and_bounded_flush
-    fi
-    if wanted M18; then
-        swap $shard $'fence(Ordering::SeqCst);\n            self.schedule' 'self.schedule'
-        mutant M18 "no fence between a publication and the second look at the deadline" \
-            take/retime_against_insert
-    fi
-
-    # The session cache.
-    if wanted S1; then
-        swap $automatic '(self.state.steps.fetch_add(1, Ordering::Relaxed) + 1) % STEPS' \
-            '{ self.state.steps.fetch_add(1, Ordering::Relaxed); self.state.steps.load(Ordering::Relaxed) } % STEPS'
-        mutant S1 "who inserts goes by a count that others have raised" \
-            session/automatic_flush_against_insert
-    fi
-    if wanted S1b; then
-        swap $automatic 'let _ = self.state.stage.compare_exchange(' \
-            'self.state.stage.store(next, Ordering::Relaxed);
-            let _ = self.state.stage.compare_exchange('
-        mutant S1b "who is through with one flush ends the next one" \
-            session/end_of_a_flush_against_the_next
-    fi
-    if wanted S1c; then
-        swap $automatic 'let left = part(Turn {' 'self.state.stage.store(IDLE, Ordering::Relaxed);
-        let left = part(Turn {'
-        mutant S1c "a flush is ended before a part is done" session/parts_of_a_flush_against_insert
-    fi
-    if wanted S1d; then
-        swap $automatic 'stage.saturating_sub(first) > LATE' 'stage > first'
-        mutant S1d "a flush that began later is taken for one before the clock was set back" \
-            session/parts_of_a_flush_against_insert session/end_of_a_flush_against_the_next
-    fi
-    if wanted S2; then
-        swap $endpoint $'external.removed(key);\n            claimed.unwrap_or' 'claimed.unwrap_or'
-        mutant S2 "a claim is no removal" session/fetch_against_take
-    fi
-    if wanted S2b; then
-        swap $endpoint $'external.removed(key);\n            claimed.unwrap_or' 'claimed.unwrap_or'
-        swap $endpoint 'let claimed = self.contained(|| external.tier.claim(key))' \
-            'external.removed(key);
-        let claimed = self.contained(|| external.tier.claim(key))'
-        mutant S2b "a claim counted before it is made" session/fetch_against_take
-    fi
-    if wanted S3; then
-        swap $endpoint '= inner.claim(key, session) else' '= inner.claim(key, session).or(Some(true)) else'
-        mutant S3 "a ticket found inside is used although nobody claimed it" \
-            session/one_ticket_on_two_hosts
-    fi
-    if wanted S3b; then
-        swap $endpoint 'if once && !claimed && self.claim(key, &session).is_none() {' \
-            'if once && !claimed && self.claim(key, &session).is_none() && false {'
-        mutant S3b "the same for one found outside" session/one_ticket_on_two_hosts
-    fi
-    if wanted S4; then
-        swap $batch 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
-        mutant S4 "a session expires by the deadline before its renewal" session/renewal_against_flush
-    fi
-    if wanted S4b; then
-        swap $handle 'now.saturating_add(timeout).min(self.lineage.end(session))' \
-            '{ let _ = session; now.saturating_add(timeout) }'
-        mutant S4b "a renewal without regard to the lineage" session/renewal_against_flush
-    fi
-    if wanted S5; then
-        swap $handle 'let lives = self.map.retime_from(key, deadline_of, now);' \
-            'let lives = {
-            let guard = self.map.pin();
-            let found = self.map.get_entry(key, now, &guard);
-            let deadline = found.and_then(|found| deadline_of(found.value(), found.deadline()));
-            deadline.is_some_and(|deadline| self.map.retime(key, deadline, now))
-        };'
-        mutant S5 "the cap of a session that was replaced meanwhile" session/renewal_against_replacement
-    fi
-
-    # Permits.
-    if wanted P1; then
-        swap $permits 'let taken = self.take_surplus(maximum);' 'let taken = 0;'
-        mutant P1 "a maximum lowered before the spare permits are taken" \
-            maximum/take_against_a_lower_maximum
-    fi
-
-    # Who leaves first.
-    if wanted M14; then
-        swap $tournament $'fence(Ordering::SeqCst);\n            let mut raised' 'let mut raised'
-        mutant M14 "no fence in climb" tournament/enter_against_replay
-    fi
-    if wanted M14b; then
-        swap $tournament $'fence(Ordering::SeqCst);\n        let mut at = match_of_first;' 'let mut at = match_of_first;'
-        mutant M14b "no fence in a replay" tournament/enter_against_replay
-    fi
-    if wanted M14c; then
-        swap $tournament 'if again > best {' 'if false {'
-        mutant M14c "a replay does not read the players again" tournament/enter_against_replay
-    fi
-    if wanted M14d; then
-        swap $tournament 'if !raised {' 'if true {'
-        mutant M14d "the matches above one that was raised are not read again" \
-            tournament/enter_against_replay_of_a_rival
-    fi
-    if wanted M15; then
-        swap $tournament 'if now == rank {' 'if now == rank || true {'
-        mutant M15 "who enters a key does not read the slot again" tournament/enter_against_leave
-    fi
-    if wanted M15b; then
-        swap $tournament 'let found = Rank::from_raw(cell.swap(rank.raw(), Ordering::AcqRel));' \
-            'let found = Rank::from_raw(cell.swap(rank.raw(), Ordering::Relaxed));'
-        mutant M15b "a key entered by a relaxed swap" tournament/enter_against_leave
-    fi
-    if wanted M15c; then
-        swap $tournament 'let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::Release));' \
-            'let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::Relaxed));'
-        mutant M15c "a key removed by a relaxed swap" tournament/enter_against_leave
-    fi
-    if wanted M16; then
-        swap $tournament $'fence(Ordering::SeqCst);\n    }\n\n    /// Every slot has' $'}\n\n    /// Every slot has'
-        mutant M16 "no fence where the tournament begins" tournament/insert_against_the_beginning
-    fi
-    if wanted M16b; then
-        swap $shard $'fence(Ordering::SeqCst);\n            self.schedule' 'self.schedule'
-        mutant M16b "no fence between a publication and the question whether it has begun" \
-            tournament/insert_against_the_beginning
-    fi
-    if wanted M16c; then
-        swap $read $'fence(Ordering::SeqCst);\n                shard.schedule' 'shard.schedule'
-        mutant M16c "no fence between a re-timing and the question whether it has begun" \
-            tournament/retime_against_the_beginning
-    fi
-    if wanted M17; then
-        swap src/map/evict.rs 'slot.change_deadline(deadline, Deadline::EVICTED).is_ok();' 'true;'
-        mutant M17 "evicted without winning the deadline word" tournament/evict_against_retime
-    fi
-
-    if wanted M17b; then
-        swap src/map/evict.rs 'if !Table::mark(slot) {' 'if !Table::mark(slot) && false {'
-        mutant M17b "evicted although another has removed it" tournament/evict_against_take
-    fi
-    if wanted M17c; then
-        swap $batch 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
-        mutant M17c "flushed although another has evicted it" tournament/evict_against_flush
-    fi
-
-    # Removals by the batch.
-    if wanted B1; then
-        swap $batch 'if !wanted && Table::mark(slot) {' 'if !wanted && (Table::mark(slot) || true) {'
-        mutant B1 "cleared although another has removed it" take/clear_against_take
-    fi
-    if wanted B1b; then
-        swap $batch 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
-        mutant B1b "flushed although another has removed it" take/clear_against_flush
-    fi
-    if wanted B2; then
-        swap src/slab/lane.rs 'self.defer(Origin::Flushed, chain.first, chain.last, guard);' \
-            '{ let _ = guard; self.ripen(Origin::Flushed, chain.first, chain.last); }'
-        mutant B2 "a batch is recycled at once" take/get_against_flush_and_reuse
-    fi
-
-    if wanted G1; then
-        swap src/cache/context.rs '        self.raised.store(1, Ordering::Relaxed);
-        let cell = self.generations.get_or_alloc(context.0);
-        cell.fetch_update' '        let cell = self.generations.get_or_alloc(context.0);
-        cell.fetch_update'
-        mutant G1 "purged, and lookups go on as before" purge/purge_against_insert
-    fi
-
-    if wanted G2; then
-        swap src/cache/handle.rs 'let generation = self.contexts.generation(key.context());' \
-            'let generation = 0;'
-        mutant G2 "inserted as if its context had never been purged" purge/purge_against_insert
-    fi
-    if wanted G3; then
-        swap $endpoint '|| !lineage || purged {' '|| !lineage || purged && false {'
-        mutant G3 "fetched as if its context had never been purged" session/fetch_against_purge
-    fi
-    if wanted G3b; then
-        swap $endpoint $'generation,\n            asked,' '{ let _ = generation; self.contexts.generation(key.context()) },
-            asked,'
-        mutant G3b "the generation of a purge after the judgement" session/fetch_against_purge
-    fi
+# unplanted MODEL BOUND: whether it passes as long as nothing is planted. One that does not catches nothing.
+unplanted() {
+    local said
+    if said=$(run_model "$@" 2>&1) && grep '^model ' <<<"$said"; then
+        return
+    fi
+    echo "$said"
+    echo "${1#*/} FAILS with nothing planted"
+    return 1
 }
 
 command=${1:-}
 if [[ -z $command ]]; then
     # shellcheck source=ci/lib.sh
     source "$(dirname "$0")/lib.sh"
-    SUMMARY+='|^mutant '
-    CI_STAGE_LIMIT=$((CI_STAGE_LIMIT > 3600 ? CI_STAGE_LIMIT : 3600))
+    SUMMARY+='|^mutant |FAILS with nothing'
+    CI_STAGE_LIMIT=$((CI_STAGE_LIMIT > 7200 ? CI_STAGE_LIMIT : 7200))
     stage "loom mutants" "ci/$(basename "$0")" run
     exit
 fi
@@ -602,25 +144,49 @@ fi
 shift
 only=("$@")
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
-export RUSTFLAGS="--cfg loom" CARGO_TERM_COLOR=never SESSIONWHEEL_LOOM=full
-# Shared by all mutants, so that only the crate and its models are built anew.
-export CARGO_TARGET_DIR=${TARGET:-$root/target}/loom-mutants
+# shellcheck source=loom-tests/mutants.sh
+source "$root/loom-tests/mutants.sh"
+export RUSTFLAGS="--cfg loom" CARGO_TERM_COLOR=never
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
-tree=$work/tree logs=$work/logs
-mkdir "$tree" "$logs"
+mkdir "$work/tree"
 tar -C "$root" --exclude=./.git --exclude='./*/target' --exclude=./target --exclude=./fuzz -cf - . |
-    tar -C "$tree" -xf - || die "cannot copy the tree"
+    tar -C "$work/tree" -xf - || die "cannot copy the tree"
 # Steps mean nothing here, and stand in the midst of what is replaced.
-find "$tree/src" -name '*.rs' -exec sed -i '/^ *step!(".*");$/d' {} +
+find "$work/tree/src" -name '*.rs' -exec sed -i '/^ *step!(".*");$/d' {} +
 # The tree may be worked on meanwhile.
-cp -R "$tree/src" "$work/clean" || die "cannot copy the sources"
-declare -A passed=()
-touched=() planted=0 caught=0 name=
-mutants
+cp -R "$work/tree/src" "$work/clean" || die "cannot copy the sources"
+touch "$work/planted" "$work/caught"
+failed=0
 if [[ $command == places ]]; then
-    echo "$planted mutants can be planted"
+    lanes=1
+    (plant 0) || exit
+    echo "$(wc -l <"$work/planted") mutants can be planted"
     exit
 fi
-echo "$planted mutants, $caught caught"
-[[ $planted != 0 && $caught == "$planted" ]]
+# Of a build most is done by one thread.
+lanes=$(nproc)
+running=()
+for ((lane = 0; lane < lanes; lane++)); do
+    (plant "$lane") &
+    running+=($!)
+done
+for lane in "${running[@]}"; do
+    wait "$lane" || failed=1
+done
+
+sort -u "$work/caught" >"$work/models"
+tree=$work/tree
+export CARGO_TARGET_DIR=${TARGET:-$root/target}/loom-mutants/0
+export tree MODEL_LIMIT
+export -f run_model unplanted
+mapfile -t catching < <(cut -d' ' -f1 "$work/models")
+build "${catching[@]}" >"$work/log" 2>&1 || {
+    tail -n 40 "$work/log" >&2
+    die "does not build with nothing planted"
+}
+xargs -P "$lanes" -n 2 bash -c 'unplanted "$@"' unplanted <"$work/models" | tee "$work/log" || failed=1
+
+planted=$(wc -l <"$work/planted") caught=$(wc -l <"$work/caught") passed=$(grep -c '^model ' "$work/log")
+echo "$planted mutants, $caught caught; of the ${#catching[@]} models that caught one $passed pass with nothing planted"
+[[ $failed == 0 && $planted != 0 && $caught == "$planted" && $passed == "${#catching[@]}" ]]
