@@ -17,7 +17,7 @@ LONG_MODELS=(
     hint_in_a_new_tick_against_open_on_a_list retime_against_insert retime_against_insert_and_flush
     retime_against_insert_and_bounded_flush sweep_against_reuse automatic_flush_against_insert
     hint_beside_an_opener_of_the_round_before hint_in_a_new_chunk_against_two_openers evict_against_retime insert_into_a_used_word_against_lookup insert_into_a_used_word_against_retime
-    spill_against_insert enter_against_enter_and_ripening sweep_against_replace deep_split_against_take
+    spill_against_insert enter_against_enter_and_ripening get_against_flush_and_reuse deep_split_against_take
     early_split_against_growth
 )
 [[ ${SESSIONWHEEL_LOOM:-} == full ]] && LONG_MODELS=()

@@ -188,7 +188,7 @@ fn fetch_against_remove() {
 /// another's.)
 #[test]
 fn fetch_against_take() {
-    check("fetch_against_take", 2, || {
+    check("fetch_against_take", long(2, 3), || {
         let outside = Outside::new(TierSession::new(key(1), 7, ticks(2)));
         let cache = builder(0).0.external(outside).build().unwrap();
         cache.insert(key(1), 7).unwrap();

@@ -190,7 +190,7 @@ fn take_against_replace() {
 /// the new one never again the old one.
 #[test]
 fn get_against_replace() {
-    check("get_against_replace", 3, || {
+    check("get_against_replace", long(2, 3), || {
         let map = one();
         let other = beside(&map, |map| [map.get(0, tick(0)), map.get(0, tick(0))]);
         assert!(map.put(0, NEW, tick(1), tick(0)));
@@ -338,7 +338,7 @@ fn insert_against_insert() {
 /// its own entry or none.
 #[test]
 fn get_against_flush_and_reuse() {
-    check("get_against_flush_and_reuse", 2, || {
+    check("get_against_flush_and_reuse", long(2, 3), || {
         let map = one();
         let other = beside(&map, |map| map.get(0, tick(0)));
         assert_eq!(map.flush(after(0)), 1);
@@ -370,7 +370,7 @@ fn clear_against_take() {
 /// The same beside a flush.
 #[test]
 fn clear_against_flush() {
-    check("clear_against_flush", 3, || {
+    check("clear_against_flush", long(2, 3), || {
         let map = one();
         let other = beside(&map, |map| map.flush(after(0)));
         map.clear();
