@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 DEBIAN_FRONTEND=noninteractive
 # Stages count; ci/benchmarks.sh, which measures, is none. Half of their time is the compiler's.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
-export CARGO_PROFILE_DEV_DEBUG=line-tables-only
+export CARGO_PROFILE_DEV_DEBUG=none
 # The builds that need flags of their own are kept apart below this directory.
 export TARGET=${CARGO_TARGET_DIR:-$PWD/target}
 # No stage may take longer; ci/full raises it.
@@ -40,9 +40,9 @@ ci_table() {
         return 1
     }
     printf '\n%-58s %6s  %s\n' stage seconds result
-    awk -F'\t' '{ printf "%-58s %6d  %s\n", $1, $2, $3; sum += $2; n[$3]++ }
+    awk -F'\t' -v elapsed="$SECONDS" '{ printf "%-58s %6d  %s\n", $1, $2, $3; sum += $2; n[$3]++ }
         END {
-            printf "%-58s %6d  %d PASSED, %d FAILED, %d SKIPPED\n", "all", sum,
+            printf "%-58s %6d  %d PASSED, %d FAILED, %d SKIPPED\n", "all, " elapsed " s by the clock", sum,
                 n["PASSED"], n["FAILED"], n["SKIPPED"]
             exit n["FAILED"] > 0
         }' "$1"

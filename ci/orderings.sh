@@ -9,6 +9,8 @@ export ORDERINGS=${CI_ORDERINGS:-2}
 orderings() {
     local command=(sample "$ORDERINGS")
     [[ $ORDERINGS != all ]] || command=(sample 1000)
+    # Where ci/loom.sh has built what the models need.
+    export CARGO_TARGET_DIR=$TARGET/loom
     cargo run --release --package sessionwheel-orderings -- "${command[@]}"
 }
 export -f orderings

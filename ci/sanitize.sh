@@ -7,6 +7,8 @@ source "$(dirname "$0")/lib.sh"
 
 export SESSIONWHEEL_SEQUENCES=${CI_SANITIZED_SEQUENCES:-500} SANITIZED=${CI_SANITIZED:-some}
 export MIRI_SEEDS=${CI_MIRI_SEEDS:-4}
+# What they find they tell by its lines.
+export CARGO_PROFILE_DEV_DEBUG=line-tables-only
 
 # The tests of the root package; at length all of them. The one brings the other along.
 address_and_leaks() {

@@ -5,17 +5,18 @@ source "$(dirname "$0")/lib.sh"
 
 export TARGET_TESTS=${CI_TARGET_TESTS:-none}
 
-# target NAME
+# target NAME...
 target() {
     has rustup || skip "there is no rustup"
-    rustup target add "$1" || skip "the standard library of $1 cannot be had"
+    rustup target add "$@" || skip "the standard library of $* cannot be had"
     export CARGO_TARGET_DIR=$TARGET/targets RUSTFLAGS="-D warnings"
 }
 
+# In one command, which keeps all processors busy.
 compiled() {
-    target "$1"
-    cargo check --package sessionwheel --all-features --lib --tests --target "$1"
-    echo "ci: $1 compiled, not run"
+    target "$@"
+    cargo check --package sessionwheel --all-features --lib --tests "${@/#/--target=}"
+    printf 'ci: %s compiled, not run\n' "$@"
 }
 
 ran() {
@@ -27,7 +28,6 @@ ran() {
 }
 export -f target compiled ran
 
-for name in aarch64-unknown-linux-gnu i686-unknown-linux-gnu x86_64-pc-windows-msvc; do
-    stage "compiled for $name" compiled "$name"
-done
+stage "compiled for aarch64 (Linux), i686 (Linux), x86_64 (Windows)" compiled \
+    aarch64-unknown-linux-gnu i686-unknown-linux-gnu x86_64-pc-windows-msvc
 [[ $TARGET_TESTS == none ]] || stage "tests on i686-unknown-linux-gnu" ran i686-unknown-linux-gnu

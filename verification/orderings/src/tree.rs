@@ -13,7 +13,7 @@ const WEAKENING: &str = include_str!("weakening.rs");
 
 pub struct Tree {
     folder: TempDir,
-    /// Shared by all runs, so that only the crate and its models are built anew.
+    /// Not in the copy, so that only the crate and its models are built anew.
     pub target: PathBuf,
 }
 
@@ -43,10 +43,7 @@ impl Tree {
         }
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let tree = Self {
-            folder,
-            target: target.join("orderings"),
-        };
+        let tree = Self { folder, target };
         tree.switch(sites)?;
         Ok(tree)
     }
