@@ -93,7 +93,7 @@ fn early_split_against_growth() {
 /// leads to its slot when that is used again.
 #[test]
 fn deep_split_against_take() {
-    check("deep_split_against_take", 2, || {
+    check("deep_split_against_take", long(2, 3), || {
         let map = with(&[0, 4]);
         let other = beside(&map, |map| add(map, 8));
         assert_eq!(take(&map, 4), Some(14));
