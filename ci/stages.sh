@@ -5,8 +5,8 @@
 source "$(dirname "$0")/lib.sh"
 
 # The quick ones first: who broke something trivial learns of it soon.
-scripts=(style test integrations main-job model linearizability openssl schedules suspension planted)
-apart=(loom orderings sanitize fuzz msrv targets)
+scripts=(style test integrations main-job model linearizability openssl planted)
+apart=(loom orderings suspension schedules sanitize fuzz msrv targets)
 
 scripts() {
     local script

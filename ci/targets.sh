@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Targets that this machine is not: compiled and not run, and said to be.
-#   CI_TARGET_TESTS  none; all (ci/full): the one of 32 bits runs, where a C library for it can be had
+#   CI_TARGET_TESTS  none; all (ci/full): tests are compiled too, and the one of 32 bits runs, where a C library for it can be had
 source "$(dirname "$0")/lib.sh"
 
 export TARGET_TESTS=${CI_TARGET_TESTS:-none}
@@ -14,8 +14,10 @@ target() {
 
 # In one command, which keeps all processors busy.
 compiled() {
+    local what=(--lib)
+    [[ $TARGET_TESTS == none ]] || what+=(--tests)
     target "$@"
-    cargo check --package sessionwheel --all-features --lib --tests "${@/#/--target=}"
+    cargo check --package sessionwheel --all-features "${what[@]}" "${@/#/--target=}"
     printf 'ci: %s compiled, not run\n' "$@"
 }
 

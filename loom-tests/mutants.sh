@@ -107,6 +107,9 @@ mutants() {
     mutant M8c "a flush that fails to mark has removed it too" take/take_against_flush \
         with $batch $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
             $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
+    mutant M8d "the same against a flush" take/flush_against_flush_of_what_is_due \
+        with $batch $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
+            $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
     mutant M10 "a lookup that meets the mark does not look again" take/get_against_replace \
         with $read $'// says nothing of it.\n                continue;' $'// says nothing of it.\n                return None;'
     mutant M13 "a replace that removes, then adds" take/get_against_replace \
@@ -148,6 +151,9 @@ mutants() {
     mutant T3 "words copied that can still be swung" table/deep_split_against_replace \
         with src/table/split.rs 'if seen.line.swing(at, word, word.moved()).is_ok() {' 'if true {'
     mutant T4 "added to a line that has changed since it was read" take/insert_against_insert \
+        with $table 'seen.line.change(seen.head, seen.head.with(at))' \
+            'seen.line.change(seen.line.head(), seen.line.head().with(at))'
+    mutant T4b "the same where nothing grows" take/insert_against_insert_where_nothing_grows \
         with $table 'seen.line.change(seen.head, seen.head.with(at))' \
             'seen.line.change(seen.line.head(), seen.line.head().with(at))'
     mutant T5 "a line that spilled is added to again" table/spill_against_take_and_insert \

@@ -7,6 +7,7 @@ use sessionwheel_loom_tests::{Watched, after, beside, check, long, tick};
 
 const OLD: u64 = 11;
 const NEW: u64 = 22;
+const NEVER: Timestamp = Timestamp::NEVER;
 
 /// One entry under key 0, valid to the end of tick 0 and no longer.
 fn one() -> Watched {
@@ -96,6 +97,23 @@ fn flush_against_flush() {
             let removed = map.flush(after(1));
             // Asked with a clock for which it would still be valid.
             assert_eq!(map.get(0, tick(1)), None, "flushed, and still there");
+            removed
+        };
+        let other = beside(&map, flush);
+        let mine = flush(&map);
+        assert_eq!(mine + other.join().unwrap(), 1);
+        map.settled(&[(0, OLD, Reason::Expired)], 0);
+    });
+}
+
+/// The same with one preemption more, where the entry is in the due set already.
+#[test]
+fn flush_against_flush_of_what_is_due() {
+    check("flush_against_flush_of_what_is_due", long(2, 3), || {
+        let map = one();
+        let flush = |map: &Watched| {
+            let removed = map.flush(after(0));
+            assert_eq!(map.get(0, tick(0)), None, "flushed, and still there");
             removed
         };
         let other = beside(&map, flush);
@@ -325,6 +343,28 @@ fn insert_against_insert() {
         let map = Watched::default();
         let other = beside(&map, |map| map.put(0, OLD, tick(0), tick(0)));
         let mine = map.put(0, NEW, tick(0), tick(0));
+        let theirs = other.join().unwrap();
+        assert!(mine != theirs, "one of them replaced the other's");
+        let (gone, here) = if mine { (OLD, NEW) } else { (NEW, OLD) };
+        assert_eq!(map.get(0, tick(0)), Some(here));
+        map.settled(&[(0, gone, Reason::Replaced)], 1);
+    });
+}
+
+/// The same with one preemption more, where nothing has to grow and no deadline has to be hinted.
+#[test]
+fn insert_against_insert_where_nothing_grows() {
+    check("insert_against_insert_where_nothing_grows", 3, || {
+        let map = Watched::default();
+        // Slots for both.
+        for key in 0..2 {
+            map.put(key, 0, NEVER, tick(0));
+            assert_eq!(map.take(key, tick(0)), Some(0));
+        }
+        assert_eq!(map.reclaim(), 0);
+        map.forget_who_left();
+        let other = beside(&map, |map| map.put(0, OLD, NEVER, tick(0)));
+        let mine = map.put(0, NEW, NEVER, tick(0));
         let theirs = other.join().unwrap();
         assert!(mine != theirs, "one of them replaced the other's");
         let (gone, here) = if mine { (OLD, NEW) } else { (NEW, OLD) };
