@@ -162,7 +162,7 @@ fn deep_split_against_replace() {
 /// Two threads come to split the same line.
 #[test]
 fn split_against_split() {
-    check("split_against_split", 2, || {
+    check("split_against_split", long(2, 3), || {
         let map = with(&[0, 2]);
         let other = beside(&map, |map| add(map, 4));
         assert!(!add(&map, 6));
