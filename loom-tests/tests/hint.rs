@@ -355,7 +355,7 @@ fn two_openers(name: &str, bound: usize, set_up: impl Fn(&Model) + Send + Sync +
 
 #[test]
 fn two_openers_of_the_few() {
-    two_openers("two_openers_of_the_few", long(1, 2), Model::insert);
+    two_openers("two_openers_of_the_few", long(1, 3), Model::insert);
 }
 
 #[test]
