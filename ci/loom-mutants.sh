@@ -7,7 +7,7 @@
 #   ci/loom-mutants.sh places    whether all can still be planted; builds nothing
 set -uo pipefail
 
-# Half an hour, four times what the slowest model took that has caught one.
+# As seen: the slowest model took less than a quarter of an hour, on busy processors.
 MODEL_LIMIT=1800
 
 die() {

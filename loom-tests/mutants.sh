@@ -107,7 +107,7 @@ mutants() {
     mutant M8c "a flush that fails to mark has removed it too" take/take_against_flush \
         with $batch $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
             $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
-    mutant M8d "the same against a flush" take/flush_against_flush_of_what_is_due \
+    mutant M8d "the same against another flush" take/flush_against_flush_of_what_is_due \
         with $batch $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
             $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
     mutant M10 "a lookup that meets the mark does not look again" take/get_against_replace \

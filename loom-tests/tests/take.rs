@@ -123,7 +123,7 @@ fn flush_against_flush_of_what_is_due() {
     });
 }
 
-/// The same, where the other flush is at an earlier time: it finds the entry in the due set, on its
+/// The same as the first, where the other flush is at an earlier time: it finds the entry in the due set, on its
 /// way down from the upper level, and hints it for the very tick that this one has come to.
 #[test]
 fn flush_against_an_earlier_one() {
