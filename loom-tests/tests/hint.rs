@@ -302,7 +302,7 @@ fn hint_beside_an_opener_of_the_round_before() {
 /// hint. What the one leaves undone the other must not take for done.
 #[test]
 fn hint_against_two_openers() {
-    check("hint_against_two_openers", long(1, 2), || {
+    check("hint_against_two_openers", 1, || {
         let model = Arc::new(Model::new(1));
         model.hint(OTHER, 1);
         let openers = [(); 2].map(|()| {

@@ -228,19 +228,38 @@ fn insert_and_take_against_lookup() {
     });
 }
 
+/// Two inserts of key 16 beside each other, into a map that has two others.
+fn insert_twice(map: &Watched) {
+    let other = beside(map, |map| add(map, 16));
+    let mine = put(map, 16, 36);
+    let theirs = other.join().unwrap();
+    assert!(mine != theirs, "one of them replaced the other's");
+    let (gone, here) = if mine { (26, 36) } else { (36, 26) };
+    assert_eq!(get(map, 16), Some(here));
+    map.settled(&[(key(16), gone, Reason::Replaced)], 3);
+}
+
 /// Keys 0, 8 and 16 share all the bits that lines are split by: the third spills. At stake: two
 /// inserts of one key leave one entry, one in the line and one in the list would be two.
 #[test]
 fn spill_against_insert() {
-    check("spill_against_insert", long(1, 2), || {
+    check("spill_against_insert", 1, || {
         let map = with(&[0, 8]);
-        let other = beside(&map, |map| add(map, 16));
-        let mine = put(&map, 16, 36);
-        let theirs = other.join().unwrap();
-        assert!(mine != theirs, "one of them replaced the other's");
-        let (gone, here) = if mine { (26, 36) } else { (36, 26) };
-        assert_eq!(get(&map, 16), Some(here));
-        map.settled(&[(key(16), gone, Reason::Replaced)], 3);
+        insert_twice(&map);
+    });
+}
+
+/// The same with one preemption more, where all lines are split already and no slots have to be made.
+#[test]
+fn spill_against_insert_where_nothing_splits() {
+    check("spill_against_insert_where_nothing_splits", 3, || {
+        let map = with(&[0, 4, 8, 12]);
+        for number in [4, 12] {
+            assert!(take(&map, number).is_some());
+        }
+        map.reclaim();
+        map.forget_who_left();
+        insert_twice(&map);
     });
 }
 
