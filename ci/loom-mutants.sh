@@ -51,37 +51,52 @@ run_model() {
     timeout "$MODEL_LIMIT" cargo test --release --test "${1%/*}" -- --exact "${1#*/}" --nocapture
 }
 
-# mutant NAME WHAT MODEL... with FILE FROM TO...: plants one bug, and runs the models.
+# mutant NAME WHAT MODEL... [and MODEL...] with FILE FROM TO...: plants one bug, and runs the models. One of them has to fail,
+# of each of the groups that `and` separates.
 mutant() {
-    local what=$2 models=() model bound log code words
+    local what=$2 groups=("") word words=0 group
     # What errors are reported under.
     name=$1
     wanted "$name" || return 0
     shift 2
-    for model; do
-        [[ $model != with ]] || break
-        models+=("$model")
+    for word; do
+        [[ $word != with ]] || break
+        words=$((words + 1))
+        if [[ $word == and ]]; then
+            groups+=("")
+        else
+            groups[-1]+=" $word"
+        fi
     done
-    shift ${#models[@]}
+    shift "$words"
     while [[ $# != 0 ]]; do
         swap "${@:2:3}"
         shift 4
     done
-    echo "$name" >>"$work/planted"
-    [[ $command != places ]] || {
+    printf '%s\n' "${groups[@]/*/$name}" >>"$work/planted"
+    if [[ $command == places ]]; then
         restore
         return
-    }
+    fi
     log=$(mktemp -p "$work")
-    build "${models[@]}" >"$log" 2>&1 || {
+    read -ra models <<<"${groups[*]}"
+    if build "${models[@]}" >"$log" 2>&1; then
+        for group in "${groups[@]}"; do
+            read -ra models <<<"$group"
+            caught "${models[@]}"
+        done
+    else
         tail -n 40 "$log"
         echo "mutant $name $what: DOES NOT BUILD"
-        restore
-        return
-    }
-    # The full bound only where the other one is not enough.
+    fi
+    restore
+}
+
+# caught MODEL...: which of them fails, and with which words; at the full bound only where the other one is not enough.
+caught() {
+    local model bound code words
     for bound in short full; do
-        for model in "${models[@]}"; do
+        for model; do
             (run_model "$model" "$bound") >"$log" 2>&1
             code=$?
             [[ $code != 0 ]] || continue
@@ -95,12 +110,10 @@ mutant() {
                 echo "$model $bound" >>"$work/caught"
                 echo "mutant $name $what: caught by ${model#*/}, which says: $words"
             fi
-            restore
             return
         done
     done
-    echo "mutant $name $what: SURVIVED ${models[*]#*/}"
-    restore
+    echo "mutant $name $what: SURVIVED ${*#*/}"
 }
 
 # wanted NAME: whether to plant this one, here.
@@ -161,7 +174,7 @@ failed=0
 if [[ $command == places ]]; then
     lanes=1
     (plant 0) || exit
-    echo "$(wc -l <"$work/planted") mutants can be planted"
+    echo "$(sort -u "$work/planted" | wc -l) mutants can be planted, for $(wc -l <"$work/planted") models or groups of them"
     exit
 fi
 # Of a build most is done by one thread.
@@ -188,5 +201,5 @@ build "${catching[@]}" >"$work/log" 2>&1 || {
 xargs -P "$lanes" -n 2 bash -c 'unplanted "$@"' unplanted <"$work/models" | tee "$work/log" || failed=1
 
 planted=$(wc -l <"$work/planted") caught=$(wc -l <"$work/caught") passed=$(grep -c '^model ' "$work/log")
-echo "$planted mutants, $caught caught; of the ${#catching[@]} models that caught one $passed pass with nothing planted"
+echo "$(sort -u "$work/planted" | wc -l) mutants; $planted times one was to be caught, and $caught times it was; of the ${#catching[@]} models that caught one $passed pass with nothing planted"
 [[ $failed == 0 && $planted != 0 && $caught == "$planted" && $passed == "${#catching[@]}" ]]

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # The bugs that ci/loom-mutants.sh plants:
-#   mutant NAME WHAT MODEL... with FILE FROM TO [with FILE FROM TO]...
-# In each FILE, FROM becomes TO; then one of the models, FILE/NAME in tests/, has to fail.
+#   mutant NAME WHAT MODEL... [and MODEL...]... with FILE FROM TO [with FILE FROM TO]...
+# In each FILE, FROM becomes TO; then one of the models, FILE/NAME in tests/, has to fail. Behind `and` stand others, of which
+# one has to fail as well.
 
 mutants() {
     local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs due=src/wheel/due.rs flush=src/map/flush.rs
@@ -11,21 +12,11 @@ mutants() {
     local permits=src/map/permits.rs automatic=src/cache/automatic.rs endpoint=src/cache/endpoint/mod.rs handle=src/cache/handle.rs
 
     # Hint against open, wherever a tick keeps the slot.
-    local place model
-    for place in "" c d; do
-        model=hint/hint_against_open
-        case $place in
-            c) model+=_in_a_page ;;
-            d) model+=_on_a_list ;;
-        esac
-        mutant M1$place "no fence in hint" $model \
-            with $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
-        mutant M2$place "no fence in open" $model \
-            with $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
-    done
-    mutant M1b "no fence in hint, bit set before" hint/hint_on_a_set_bit_against_open_in_a_page \
+    mutant M1 "no fence in hint" hint/hint_against_open and hint/hint_against_open_in_a_page \
+        and hint/hint_against_open_on_a_list and hint/hint_on_a_set_bit_against_open_in_a_page \
         with $wheel $'fence(Ordering::SeqCst);\n                let now' 'let now'
-    mutant M2b "no fence in open, bit set before" sweep/insert_against_open_and_sweep \
+    mutant M2 "no fence in open" hint/hint_against_open and hint/hint_against_open_in_a_page \
+        and hint/hint_against_open_on_a_list and sweep/insert_against_open_and_sweep \
         with $wheel $'fence(Ordering::SeqCst);\n        for level' 'for level'
     mutant M11b "the few said to be moved before they are" take/flush_against_flush \
         with $tick 'self.moved_to.fetch_max(1, Ordering::Release);' '' \
@@ -73,10 +64,7 @@ mutants() {
     mutant M6 "hinted before the life word says linked" sweep/insert_against_sweep \
         with $shard 'if slot.publish() {' \
             'self.wheel.hint(number, slot.deadline(), guard); if slot.publish() && false {'
-    mutant M12 "recycled without waiting for guards" take/get_against_take_and_reclaim \
-        with src/slab/lane.rs 'guard.defer(move || slab.ripen(origin, first, last))' \
-            'slab.ripen(origin, first, last)'
-    mutant M12b "slot reused under a sweep's guard" sweep/sweep_against_reuse \
+    mutant M12 "recycled without waiting for guards" take/get_against_take_and_reclaim and sweep/sweep_against_reuse \
         with src/slab/lane.rs 'guard.defer(move || slab.ripen(origin, first, last))' \
             'slab.ripen(origin, first, last)'
     mutant L1 "a slot that comes back to a limbo is taken for never gone" slab/enter_against_coming_back \
@@ -92,7 +80,7 @@ mutants() {
         };' 'let slot = self.slot(number);'
 
     # One owner.
-    mutant M7 "marked without winning the deadline word" take/retime_against_flush \
+    mutant M7 "marked without winning the deadline word" take/retime_against_flush and session/renewal_against_flush \
         with $batch 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
     mutant M7c "a re-timing writes over what has been decided since" take/retime_against_flush \
         with $read 'if slot.change_deadline(old, new).is_ok() {' \
@@ -100,14 +88,10 @@ mutants() {
             if true {'
     mutant M7b "a sentence written over a word that is closed" take/take_against_a_late_sentence \
         with $batch 'if deadline == Deadline::CLOSED {' 'if false {'
-    mutant M8 "who fails to mark has taken it too" take/take_against_take \
-        with $read 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
-    mutant M8b "the same against a flush" take/take_against_flush \
+    mutant M8 "who fails to mark has taken it too" take/take_against_take and take/take_against_flush \
         with $read 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
     mutant M8c "a flush that fails to mark has removed it too" take/take_against_flush \
-        with $batch $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
-            $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
-    mutant M8d "the same against another flush" take/flush_against_flush_of_what_is_due \
+        and take/flush_against_flush_of_what_is_due and take/clear_against_flush and tournament/evict_against_flush \
         with $batch $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
             $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
     mutant M10 "a lookup that meets the mark does not look again" take/get_against_replace \
@@ -151,14 +135,14 @@ mutants() {
     mutant T3 "words copied that can still be swung" table/deep_split_against_replace \
         with src/table/split.rs 'if seen.line.swing(at, word, word.moved()).is_ok() {' 'if true {'
     mutant T4 "added to a line that has changed since it was read" take/insert_against_insert \
-        with $table 'seen.line.change(seen.head, seen.head.with(at))' \
-            'seen.line.change(seen.line.head(), seen.line.head().with(at))'
-    mutant T4b "the same where nothing grows" take/insert_against_insert_where_nothing_grows \
+        and take/insert_against_insert_where_nothing_grows \
         with $table 'seen.line.change(seen.head, seen.head.with(at))' \
             'seen.line.change(seen.line.head(), seen.line.head().with(at))'
     mutant T5 "a line that spilled is added to again" table/spill_against_take_and_insert \
         with src/table/head.rs 'self.0 & Self::SPILLED != 0' \
             'self.0 & Self::SPILLED != 0 && self.valid().count_ones() as usize == LINE_WORDS'
+    mutant T10 "a link swung that leads elsewhere by now" table/spill_against_insert_where_nothing_splits \
+        with src/table/spill.rs 'self.seen.raw(),' 'self.cell.load(Ordering::Relaxed),'
     mutant T6 "vacated by a relaxed store" table/split_against_lookup \
         with $line 'self.words[at].store(Word::VACANT.raw(), Ordering::Release);' \
             'self.words[at].store(Word::VACANT.raw(), Ordering::Relaxed);'
@@ -197,6 +181,7 @@ mutants() {
         let published = slot.deadline();
         if slot.publish()'
     mutant M18 "no fence between a publication and the second look at the deadline" take/retime_against_insert \
+        and tournament/insert_against_the_beginning \
         with $shard $'fence(Ordering::SeqCst);\n            self.schedule' 'self.schedule'
 
     # The session cache.
@@ -225,8 +210,6 @@ mutants() {
     mutant S3b "the same for one found outside" session/one_ticket_on_two_hosts \
         with $endpoint 'if once && !claimed && self.claim(key, &session).is_none() {' \
             'if once && !claimed && self.claim(key, &session).is_none() && false {'
-    mutant S4 "a session expires by the deadline before its renewal" session/renewal_against_flush \
-        with $batch 'slot.change_deadline(deadline, Deadline::EXPIRED).is_ok();' 'true;'
     mutant S4b "a renewal without regard to the lineage" session/renewal_against_flush \
         with $handle 'now.saturating_add(timeout).min(self.lineage.end(session))' \
             '{ let _ = session; now.saturating_add(timeout) }'
@@ -262,9 +245,6 @@ mutants() {
             'let before = Rank::from_raw(cell.swap(Rank::NOBODY.raw(), Ordering::Relaxed));'
     mutant M16 "no fence where the tournament begins" tournament/insert_against_the_beginning \
         with $tournament $'fence(Ordering::SeqCst);\n    }\n\n    /// Every slot has' $'}\n\n    /// Every slot has'
-    mutant M16b "no fence between a publication and the question whether it has begun" \
-        tournament/insert_against_the_beginning \
-        with $shard $'fence(Ordering::SeqCst);\n            self.schedule' 'self.schedule'
     mutant M16c "no fence between a re-timing and the question whether it has begun" \
         tournament/retime_against_the_beginning \
         with $read $'fence(Ordering::SeqCst);\n                shard.schedule' 'shard.schedule'
@@ -273,14 +253,10 @@ mutants() {
 
     mutant M17b "evicted although another has removed it" tournament/evict_against_take \
         with src/map/evict.rs 'if !Table::mark(slot) {' 'if !Table::mark(slot) && false {'
-    mutant M17c "flushed although another has evicted it" tournament/evict_against_flush \
-        with $batch 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
 
     # Removals by the batch.
     mutant B1 "cleared although another has removed it" take/clear_against_take \
         with $batch 'if !wanted && Table::mark(slot) {' 'if !wanted && (Table::mark(slot) || true) {'
-    mutant B1b "flushed although another has removed it" take/clear_against_flush \
-        with $batch 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
     mutant B2 "a batch is recycled at once" take/get_against_flush_and_reuse \
         with src/slab/lane.rs 'self.defer(Origin::Flushed, chain.first, chain.last, guard);' \
             '{ let _ = guard; self.ripen(Origin::Flushed, chain.first, chain.last); }'
