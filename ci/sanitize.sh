@@ -2,7 +2,7 @@
 # Address, leak and thread sanitizer, and Miri. On nightly.
 #   CI_SANITIZED_SEQUENCES  sequences of the property test (500)
 #   CI_SANITIZED            some of the tests for the first two; all (ci/full)
-#   CI_MIRI_SEEDS           how many of Miri's schedules (4; ci/full 256); if it is more, more tests too
+#   CI_MIRI_SEEDS           how many of Miri's schedules (4; ci/full 64); if it is more, more tests too
 source "$(dirname "$0")/lib.sh"
 
 export SESSIONWHEEL_SEQUENCES=${CI_SANITIZED_SEQUENCES:-500} SANITIZED=${CI_SANITIZED:-some}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# All stages, and one table of them at the end. Arguments: further scripts of this directory.
-#   CI_BESIDE  if not empty (.ci/run), scripts that build in directories of their own run beside the others: a build
-#              seldom keeps two processors busy, and a test even less
+# All stages, and one table of them at the end. Those that build in directories of their own run beside the others: a
+# build seldom keeps two processors busy, and a test even less. Arguments: further scripts of this directory.
+#   CI_ALONE  more that run when all others have ended
+#   CI_ONLY   if not empty, these and no others
 source "$(dirname "$0")/lib.sh"
 
 # The quick ones first: who broke something trivial learns of it soon.
@@ -20,14 +21,28 @@ scripts() {
     done
 }
 
+# Those of `apart` that nobody else has begun.
+unbegun() {
+    local script
+    for script in "${apart[@]}"; do
+        ! mkdir "$begun/$script" 2>/dev/null || scripts "$script"
+    done
+}
+
 echo "$(uname -sm), $(nproc) processors, $(rustc --version)"
 scripts packages
-if [[ -n ${CI_BESIDE:-} ]]; then
-    scripts "${apart[@]}" >"$CI_LOGS/apart" 2>&1 &
-    scripts "${scripts[@]}"
-    wait
-    cat "$CI_LOGS/apart"
-else
-    scripts "${scripts[@]}" "${apart[@]}"
+if [[ -n ${CI_ONLY:-} ]]; then
+    read -ra only <<<"$CI_ONLY"
+    scripts "${only[@]}"
+    exit
 fi
-scripts "$@"
+apart+=("$@")
+begun=$(mktemp -d)
+unbegun >"$CI_LOGS/apart" 2>&1 &
+scripts "${scripts[@]}"
+unbegun
+wait
+cat "$CI_LOGS/apart"
+rm -r "$begun"
+read -ra alone <<<"${CI_ALONE:-}"
+scripts "${alone[@]}"
