@@ -17,17 +17,9 @@ integrations() {
     cargo test --package sessionwheel-rustls --test strangers -- --ignored --nocapture
 }
 
-# All is built by `cargo test --workspace`, which has run it as well, and shown nothing of what was seen. aioquic comes from
-# Python's package index, into a directory of its own.
+# All is built by `cargo test --workspace`, which has run it as well, and shown nothing of what was seen.
 strangers() {
-    local python=$TARGET/aioquic show='import aioquic; print("ci: aioquic", aioquic.__version__)'
-    "$python/bin/python3" -c "$show" || {
-        python3 -m venv "$python"
-        "$python/bin/pip" install --quiet aioquic
-        "$python/bin/python3" -c "$show"
-    } || echo "ci: SKIPPED: aioquic cannot be had"
-    PATH=$python/bin:$PATH \
-        cargo test --workspace --exclude sessionwheel-openssl --test strangers -- --nocapture
+    cargo test --workspace --exclude sessionwheel-openssl --test strangers -- --nocapture
 }
 
 # The example has been built for that; it is started once more by the README's command, for aioquic, if that is there.
@@ -37,8 +29,7 @@ replays() {
     said=$(cargo run --package sessionwheel-quinn --example zero_rtt)
     echo "$said"
     [[ $(grep -c "early data, accepted true" <<<"$said") == 3 ]]
-    PATH=$TARGET/aioquic/bin:$PATH \
-        cargo test --package sessionwheel-quinn --test strangers -- --ignored --nocapture
+    cargo test --package sessionwheel-quinn --test strangers -- --ignored --nocapture
 }
 
 aws_lc_rs() {

@@ -14,12 +14,17 @@ export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 export CARGO_PROFILE_DEV_DEBUG=none
 # The builds that need flags of their own are kept apart below this directory.
 export TARGET=${CARGO_TARGET_DIR:-$PWD/target}
+# Where ci/packages.sh puts Python's aioquic.
+export PATH=$TARGET/aioquic/bin:$PATH
 # No stage may take longer; ci/full raises it.
 export CI_STAGE_LIMIT=${CI_STAGE_LIMIT:-900}
 # With "none" (ci/full) a stage fails that passes without something for which all packages were there, or could be had.
 export CI_SKIPS=${CI_SKIPS:-some}
 # What a stage returns, after saying why, if it has no tools here.
 export SKIPPED=77
+
+# record NAME SECONDS RESULT [SCRIPT]: one line of the table, of this script or another. Without it nothing counts.
+record() { printf '%s\t%d\t%s\t%s\n' "$1" "$2" "$3" "${4:-$(basename "$0" .sh)}" >>"$CI_RESULTS" || exit; }
 
 # Runner's lines worth showing.
 SUMMARY='^test result:|^ +Running |^ +Doc-tests|SKIPPED|^model |^Seen|^ci: |^caught|^survived'
@@ -28,7 +33,7 @@ SUMMARY+='|^[0-9]+ mutants|^sequences|^error|^warning: .* generated|^#[0-9]+.*(D
 if [[ -z ${CI_RESULTS:-} ]]; then
     CI_RESULTS=$(mktemp)
     export CI_RESULTS
-    trap 'ci_table "$CI_RESULTS"; code=$?; rm -f "$CI_RESULTS"; exit $code' EXIT
+    trap 'code=$?; ci_table "$CI_RESULTS" || code=1; rm -f "$CI_RESULTS"; exit $code' EXIT
 fi
 CI_LOGS=$TARGET/ci
 mkdir -p "$CI_LOGS"
@@ -66,7 +71,7 @@ ci_programs() {
 # Whether a stage that has passed has left something out although there was nothing to prevent it.
 ci_left_out() {
     [[ $CI_SKIPS == none ]] && grep -q 'SKIPPED: ' "$1" &&
-        grep -q $'^system packages\t.*\tPASSED$' "$CI_RESULTS"
+        grep -q $'^system packages\t.*\tPASSED\t' "$CI_RESULTS"
 }
 
 # stage NAME COMMAND...: runs a command, or an exported function, and records how it ended.
@@ -97,7 +102,7 @@ stage() {
         echo "---"
     fi
     echo "=== $name: $result in $((SECONDS - begun)) s"
-    printf '%s\t%d\t%s\n' "$name" $((SECONDS - begun)) "$result" >>"$CI_RESULTS"
+    record "$name" $((SECONDS - begun)) "$result"
 }
 
 # skip REASON...: from inside a stage.

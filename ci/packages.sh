@@ -35,6 +35,17 @@ packages() {
         skip "no ${wanted[*]}; stages that need them are skipped"
     echo "ci: installed ${wanted[*]}"
 }
-export -f packages
+
+# From Python's package index, into a directory of its own.
+aioquic() {
+    local python=$TARGET/aioquic show='import aioquic; print("ci: aioquic", aioquic.__version__)'
+    "$python/bin/python3" -c "$show" || {
+        python3 -m venv "$python"
+        "$python/bin/pip" install --quiet aioquic
+        "$python/bin/python3" -c "$show"
+    } || skip "aioquic cannot be had"
+}
+export -f packages aioquic
 
 stage "system packages" packages
+stage "Python's aioquic" aioquic

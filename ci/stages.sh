@@ -9,15 +9,11 @@ source "$(dirname "$0")/lib.sh"
 scripts=(style test integrations main-job model linearizability openssl planted)
 apart=(loom orderings suspension schedules sanitize fuzz msrv targets)
 
+# One that ends before its time must not pass for what it has not done.
 scripts() {
     local script
     for script in "$@"; do
-        if [[ -x ci/$script.sh ]]; then
-            "ci/$script.sh"
-        else
-            echo "there is no ci/$script.sh" >&2
-            printf '%s\t0\tFAILED\n' "$script: missing" >>"$CI_RESULTS"
-        fi
+        "ci/$script.sh" || record "$script: ended with $?" 0 FAILED "$script"
     done
 }
 
@@ -29,20 +25,31 @@ unbegun() {
     done
 }
 
+# complete SCRIPT...: fails those of which no stage is on record.
+complete() {
+    local script
+    for script in "$@"; do
+        grep -q $'\t'"$script"'$' "$CI_RESULTS" || record "$script: no stage of it has ended" 0 FAILED "$script"
+    done
+}
+
 echo "$(uname -sm), $(nproc) processors, $(rustc --version)"
 scripts packages
 if [[ -n ${CI_ONLY:-} ]]; then
     read -ra only <<<"$CI_ONLY"
     scripts "${only[@]}"
+    complete packages "${only[@]}"
     exit
 fi
 apart+=("$@")
-begun=$(mktemp -d)
+begun=$(mktemp -d) || exit
 unbegun >"$CI_LOGS/apart" 2>&1 &
+lane=$!
 scripts "${scripts[@]}"
 unbegun
-wait
+wait "$lane" || record "those beside: ended with $?" 0 FAILED
 cat "$CI_LOGS/apart"
 rm -r "$begun"
 read -ra alone <<<"${CI_ALONE:-}"
 scripts "${alone[@]}"
+complete packages "${scripts[@]}" "${apart[@]}" "${alone[@]}"
