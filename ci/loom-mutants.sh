@@ -100,8 +100,9 @@ caught() {
             (run_model "$model" "$bound") >"$log" 2>&1
             code=$?
             [[ $code != 0 ]] || continue
-            # Only what a model finds counts: not that it was killed for want of memory, say.
+            # Only what a model finds counts: not that it was killed for want of memory, say, nor that it had less to try.
             words=$(grep -A1 -m1 'panicked at ' "$log" | sed -n 2p)
+            [[ $words != 'only '*' executions of '* ]] || words=
             [[ -n $words ]] || words=$(grep -om1 'SIGSEGV: .*)$' "$log")
             if [[ $code == 124 || -z $words ]]; then
                 tail -n 40 "$log"
@@ -139,7 +140,8 @@ unplanted() {
     if said=$(run_model "$@" 2>&1) && grep '^model ' <<<"$said"; then
         return
     fi
-    echo "$said"
+    # Not to be taken for what those say that pass.
+    printf '    %s\n' "${said//$'\n'/$'\n    '}"
     echo "${1#*/} FAILS with nothing planted"
     return 1
 }

@@ -77,5 +77,6 @@ stage "loom models" models "--cfg loom"
 if [[ ${SESSIONWHEEL_LOOM:-} == full ]]; then
     export CARGO_TARGET_DIR=$TARGET/loom-epoch
     stage "loom models with crossbeam-epoch" models "--cfg loom --cfg crossbeam_loom" \
-        take_against_take take_against_flush retime_against_flush get_against_take_and_reclaim
+        take_against_take take_against_flush retime_against_flush get_against_take_and_reclaim \
+        take_by_a_thread_that_ends_against_get
 fi

@@ -65,6 +65,7 @@ mutants() {
         with $shard 'if slot.publish() {' \
             'self.wheel.hint(number, slot.deadline(), guard); if slot.publish() && false {'
     mutant M12 "recycled without waiting for guards" take/get_against_take_and_reclaim and sweep/sweep_against_reuse \
+        and memory/inserts_against_a_pinned_reader \
         with src/slab/lane.rs 'guard.defer(move || slab.ripen(origin, first, last))' \
             'slab.ripen(origin, first, last)'
     mutant L1 "a slot that comes back to a limbo is taken for never gone" slab/enter_against_coming_back \
@@ -92,6 +93,7 @@ mutants() {
         with $read 'if Table::mark(slot) {' 'if Table::mark(slot) || true {'
     mutant M8c "a flush that fails to mark has removed it too" take/take_against_flush \
         and take/flush_against_flush_of_what_is_due and take/clear_against_flush and tournament/evict_against_flush \
+        and tournament/evict_against_flush_where_nothing_grows \
         with $batch $'if Table::mark(slot) {\n                self.push(number, Reason::Expired)' \
             $'if Table::mark(slot) || true {\n                self.push(number, Reason::Expired)'
     mutant M10 "a lookup that meets the mark does not look again" take/get_against_replace \
@@ -252,6 +254,7 @@ mutants() {
         with src/map/evict.rs 'slot.change_deadline(deadline, Deadline::EVICTED).is_ok();' 'true;'
 
     mutant M17b "evicted although another has removed it" tournament/evict_against_take \
+        and tournament/evict_against_take_where_nothing_grows \
         with src/map/evict.rs 'if !Table::mark(slot) {' 'if !Table::mark(slot) && false {'
 
     # Removals by the batch.
@@ -260,6 +263,14 @@ mutants() {
     mutant B2 "a batch is recycled at once" take/get_against_flush_and_reuse \
         with src/slab/lane.rs 'self.defer(Origin::Flushed, chain.first, chain.last, guard);' \
             '{ let _ = guard; self.ripen(Origin::Flushed, chain.first, chain.last); }'
+
+    mutant N1 "an insert that finds no slot evicts all the same" memory/inserts_against_a_pinned_reader \
+        with src/map/insert.rs 'route.shard.counters.exhausted();' \
+            'drop(self.evict(route.index, now, &mut Evicted::default(), &guard)); route.shard.counters.exhausted();'
+    mutant N2 "a reclamation forgets what has left one by one" memory/take_by_a_thread_that_ends_against_get \
+        with $flush 'self.drop_garbage(&all, Origin::Single);' ''
+    mutant N3 "what waits lives on when the map is gone" memory/drop_against_a_collection \
+        with src/map/core.rs 'shard.slab.clear_exclusive(&mut exclusive);' 'let _ = (shard, &mut exclusive);'
 
     mutant G1 "purged, and lookups go on as before" purge/purge_against_insert \
         with src/cache/context.rs '        self.raised.store(1, Ordering::Relaxed);

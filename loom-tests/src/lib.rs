@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use loom::cell::UnsafeCell;
-use sessionwheel::{ExpiringMap, Reason, Timestamp};
+use sessionwheel::{ExpiringMap, InsertError, Inserted, Reason, Timestamp};
 
 /// Fewer executions than this are no model: something was serialised that should not be.
 const LEAST: u64 = 100;
@@ -85,7 +85,11 @@ impl Hasher for Identity {
 
 /// A value whose reads and whose drop loom watches: a read that did not happen before the drop is
 /// a read of a recycled slot, in whatever order the two came in this execution.
-pub struct Value(UnsafeCell<u64>);
+pub struct Value {
+    number: UnsafeCell<u64>,
+    /// How many have not been dropped yet. Not loom's: it belongs to the books.
+    alive: Arc<AtomicU64>,
+}
 
 // SAFETY: shared for reading only; loom fails the model otherwise.
 unsafe impl Sync for Value {}
@@ -93,14 +97,15 @@ unsafe impl Sync for Value {}
 impl Value {
     pub fn read(&self) -> u64 {
         // SAFETY: only `drop` writes, and loom fails the model if that is not ordered after this.
-        self.0.with(|value| unsafe { *value })
+        self.number.with(|value| unsafe { *value })
     }
 }
 
 impl Drop for Value {
     fn drop(&mut self) {
         // SAFETY: `&mut self`.
-        self.0.with_mut(|value| unsafe { *value = 0 });
+        self.number.with_mut(|value| unsafe { *value = 0 });
+        self.alive.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -115,6 +120,7 @@ pub struct Watched {
     // Not loom's Arc, nor its Mutex: neither belongs to what is modelled, and both cost states.
     map: Arc<Map>,
     left: Arc<Mutex<Vec<Left>>>,
+    alive: Arc<AtomicU64>,
 }
 
 impl Default for Watched {
@@ -134,6 +140,7 @@ impl Default for Watched {
         Self {
             map: Arc::new(map),
             left,
+            alive: Arc::default(),
         }
     }
 }
@@ -141,10 +148,30 @@ impl Default for Watched {
 impl Watched {
     /// An insert that must succeed; whether it replaced.
     pub fn put(&self, key: u64, value: u64, deadline: Timestamp, now: Timestamp) -> bool {
-        self.map
-            .insert(key, Value(UnsafeCell::new(value)), deadline, now)
+        self.offer(key, value, deadline, now)
             .expect("there is room")
             .replaced
+    }
+
+    /// An insert that may be refused.
+    pub fn offer(
+        &self,
+        key: u64,
+        value: u64,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Result<Inserted, InsertError<u64, Value>> {
+        self.alive.fetch_add(1, Ordering::Relaxed);
+        let value = Value {
+            number: UnsafeCell::new(value),
+            alive: Arc::clone(&self.alive),
+        };
+        self.map.insert(key, value, deadline, now)
+    }
+
+    /// How many of the values of this map have not been dropped yet; to be asked when the map is gone.
+    pub fn alive(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.alive)
     }
 
     pub fn get(&self, key: u64, now: Timestamp) -> Option<u64> {

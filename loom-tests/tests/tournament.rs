@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use sessionwheel::internals::Tournament;
 use sessionwheel::{Reason, Timestamp};
-use sessionwheel_loom_tests::{Watched, after, beside, check, long, tick};
+use sessionwheel_loom_tests::{Left, Watched, after, beside, check, long, tick};
 
 /// Two slots of one match, high enough that a replay goes through two rounds.
 const SLOT: u32 = 4;
@@ -298,6 +298,22 @@ fn evict_against_retime() {
     });
 }
 
+/// Who has left a map where another thread has done something to entry 0: that one first, and once, for this
+/// reason or for one that an evictor gives.
+fn left_for(map: &Watched, reason: Option<Reason>) -> Vec<Left> {
+    let left = map.left();
+    let by_evictor = [Reason::Evicted, Reason::Expired];
+    let reasons = reason
+        .as_ref()
+        .map_or(&by_evictor[..], std::slice::from_ref);
+    assert!(
+        (left[0].0, left[0].1) == (0, 10) && reasons.contains(&left[0].2),
+        "{left:?}, {reason:?}"
+    );
+    assert_eq!(map.get(0, tick(0)), None);
+    left
+}
+
 /// Two entries in a map for two, and a third comes while another thread does something to the first, which
 /// expires first: it leaves once, for one reason or the other, and nobody leaves in its stead.
 fn third_against(
@@ -313,35 +329,62 @@ fn third_against(
         map.put(1, 11, tick(2), tick(0));
         let other = beside(&map, other);
         map.put(2, 12, tick(3), tick(0));
-        let reason = other.join().unwrap();
-        assert_eq!(map.get(0, tick(0)), None);
+        let left = left_for(&map, other.join().unwrap());
         assert_eq!(map.get(2, tick(0)), Some(12));
-        let left = map.left();
-        let by_evictor = [Reason::Evicted, Reason::Expired];
-        let reasons = reason
-            .as_ref()
-            .map_or(&by_evictor[..], std::slice::from_ref);
-        assert!(
-            (left[0].0, left[0].1) == (0, 10) && reasons.contains(&left[0].2),
-            "{left:?}, {reason:?}"
-        );
         // There may have been no room at the instant at which the third looked for it.
         map.settled(&left, 3 - left.len());
     });
 }
 
+/// One entry in a map for one, where another comes that has been there before, so that nothing has to grow:
+/// with one preemption more.
+fn second_against(
+    name: &'static str,
+    other: impl Fn(&Watched) -> Option<Reason> + Send + Sync + Copy + 'static,
+) {
+    check(name, long(2, 3), move || {
+        let map = Watched::default();
+        map.set_maximum(Some(1));
+        map.put(1, 11, tick(3), tick(0));
+        map.put(0, 10, tick(0), tick(0));
+        map.reclaim();
+        map.forget_who_left();
+        let other = beside(&map, other);
+        // Whoever removes the first may not have given back its permit yet.
+        let kept = map.offer(1, 12, tick(3), tick(0)).is_ok();
+        let left = left_for(&map, other.join().unwrap());
+        assert_eq!(left.len(), 1);
+        assert_eq!(map.get(1, tick(0)), kept.then_some(12));
+        map.settled(&left, usize::from(kept));
+    });
+}
+
+fn taken(map: &Watched) -> Option<Reason> {
+    map.take(0, tick(0)).map(|_| Reason::Taken)
+}
+
+fn flushed(map: &Watched) -> Option<Reason> {
+    (map.flush(after(0)) == 1).then_some(Reason::Expired)
+}
+
 #[test]
 fn evict_against_take() {
-    third_against("evict_against_take", long(1, 2), 1, |map| {
-        map.take(0, tick(0)).map(|_| Reason::Taken)
-    });
+    third_against("evict_against_take", long(1, 2), 1, taken);
+}
+
+#[test]
+fn evict_against_take_where_nothing_grows() {
+    second_against("evict_against_take_where_nothing_grows", taken);
 }
 
 /// Whom the flush has sentenced the evictor may take out, as expired; whom the evictor has sentenced the flush
 /// leaves to it.
 #[test]
 fn evict_against_flush() {
-    third_against("evict_against_flush", long(1, 2), 0, |map| {
-        (map.flush(after(0)) == 1).then_some(Reason::Expired)
-    });
+    third_against("evict_against_flush", long(1, 2), 0, flushed);
+}
+
+#[test]
+fn evict_against_flush_where_nothing_grows() {
+    second_against("evict_against_flush_where_nothing_grows", flushed);
 }
