@@ -35,8 +35,9 @@ const IN_HAND: usize = 64 + 32 + 1;
 /// How many operations a thread tries until it is stopped.
 const ATTEMPTS: usize = 200_000;
 
-/// How many operations the others do meanwhile.
+/// How many operations each of two others does meanwhile.
 const MEANWHILE: usize = 2_000;
+const _: () = assert!(2 * MEANWHILE < SLACK / 2);
 
 /// More steps than any operation takes: a flush has some for each entry, and for each tick.
 const STEPS: u64 = 1_024;
@@ -297,11 +298,15 @@ fn meanwhile(arena: &Arena, shards: usize, random: &mut Random) -> Meanwhile {
         operations: 2 * MEANWHILE,
         ..Meanwhile::default()
     };
+    let exhausted = arena.map.stats().exhausted;
     thread::scope(|scope| {
         let mut theirs = Random::new(random.next());
         let second = scope.spawn(move || many(arena, SECOND, &mut theirs));
         seen.most_steps = many(arena, THIRD, random).max(second.join().unwrap());
     });
+    // All that has come is less than the slack.
+    let exhausted = arena.map.stats().exhausted - exhausted;
+    assert_eq!(exhausted, 0, "refused before the slack was used up");
     let mut bounded = |operation: &mut dyn FnMut()| {
         TAKEN.set(0);
         operation();
