@@ -73,10 +73,11 @@ mod vector {
         let (a, b, c, d);
         // SAFETY: reads the 64 bytes of the line, which are aligned to 64, and nothing else. Other
         // threads may write it meanwhile, by atomic stores and CASes: that is why this is assembly,
-        // which the language's rules about races do not reach. The processor never tears an aligned
-        // double word, and loads in the order of the program (Intel SDM 3A, 9.1.1 and 9.2.2); the
-        // compiler moves no access to memory across (no option says that it may). So each word is
-        // loaded as with Acquire. What is read of the head is not used.
+        // which the language's rules about races do not reach. The processor loads in the order of the
+        // program, and with AVX sixteen aligned bytes at once (Intel SDM 3A, 9.1.1 and 9.2.2). Without AVX
+        // the manual allows several accesses for them: that none of those tears an aligned double word
+        // it says of double words only, and no processor is known that does. The compiler moves no access
+        // to memory across (no option says that it may). So each word is loaded as with Acquire. What is read of the head is not used.
         unsafe {
             asm!(
                 "movdqa {a}, xmmword ptr [{line}]",

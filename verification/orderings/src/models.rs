@@ -263,8 +263,9 @@ fn run(
                 return Ok(End::Passed(text));
             }
             // Only what a model finds counts: not that it was killed for want of memory, say.
-            let why = panic_of(&text)
-                .with_context(|| format!("{model} ended with {status}, and no panic:\n{text}"))?;
+            let why = panic_of(&text).with_context(|| {
+                format!("{model} ended with {status}, and found nothing:\n{text}")
+            })?;
             return Ok(End::Failed(why));
         }
         if stop.load(Relaxed) {
@@ -279,11 +280,14 @@ fn run(
     }
 }
 
-/// With which words the first panic came.
+/// With which words the first panic came; not if it was that the model had too little to try, which is nothing that
+/// it has found.
 fn panic_of(said: &str) -> Option<String> {
     let mut lines = said.lines();
     lines.find(|line| line.contains("panicked at "))?;
-    Some(lines.next()?.trim().to_owned())
+    let words = lines.next()?.trim();
+    let too_few = words.starts_with("only ") && words.contains(" executions of ");
+    (!too_few).then(|| words.to_owned())
 }
 
 fn end(child: &mut Child) -> Result<()> {

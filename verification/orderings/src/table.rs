@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::models::Model;
 use crate::site::{Mutant, Site};
 
 /// Below the root.
@@ -13,6 +14,9 @@ pub const PATH: &str = "docs/orderings.md";
 
 /// What the table says of a mutant that no model has caught, and nobody has written about.
 pub const SURVIVES: &str = "survives";
+
+/// What an argument speaks of that takes the place of a model.
+const REASON: &str = "Litmus test";
 
 /// The first cells of a row.
 pub type Key = String;
@@ -81,8 +85,9 @@ impl Table {
 
     /// Whether it speaks of these only. Says of how many it does not say what needs them.
     pub fn agree(&self, keys: &[Key]) -> Result<usize> {
-        let unknown = |key: &&Key| self.verdict(key).is_none_or(|verdict| verdict == SURVIVES);
-        let unexplained: Vec<_> = keys.iter().filter(unknown).collect();
+        let explains = |what: &str| Model::named(what).is_some() || what.contains(REASON);
+        let explained = |key: &&Key| self.verdict(key).is_some_and(explains);
+        let unexplained: Vec<_> = keys.iter().filter(|key| !explained(key)).collect();
         let gone: Vec<_> = self.rows.keys().filter(|key| !keys.contains(key)).collect();
         for key in &unexplained {
             println!("ordering {key}: unexplained");
