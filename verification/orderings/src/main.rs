@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod miri;
 mod models;
 mod site;
 mod table;
@@ -56,6 +57,12 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Those for which the table has an argument and no model, under Miri; `MIRIFLAGS` say with how many seeds. Says
+    /// what Miri makes of them.
+    Miri {
+        /// Or those whose row contains one of these.
+        only: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
@@ -90,6 +97,7 @@ fn main() -> Result<()> {
             let seed = seed.unwrap_or_else(|| fastrand::u64(..));
             sample(&args.root, &sites, &mutants, n, seed)
         }
+        Command::Miri { only } => interpret(&args.root, &sites, &mutants, &only),
     }
 }
 
@@ -203,6 +211,52 @@ fn sample(
     );
     if caught != named.len() || caught == 0 {
         bail!("the table is out of date");
+    }
+    Ok(())
+}
+
+fn interpret(
+    root: &Path,
+    sites: &[Site],
+    mutants: &[(&Site, Mutant)],
+    only: &[String],
+) -> Result<()> {
+    let table = Table::read(&root.join(table::PATH))?;
+    let tree = Tree::copy(root, sites)?;
+    let seeds = match miri::run(&tree, None)? {
+        miri::End::Passed(seeds) => seeds,
+        miri::End::Failed(why) => bail!("fails with nothing weakened: {why}"),
+    };
+    let (mut tried, mut caught) = (0, 0);
+    for (site, mutant) in mutants {
+        let key = table::key(site, *mutant);
+        let argued = table
+            .verdict(&key)
+            .is_some_and(|what| Model::named(what).is_none());
+        let wanted = match only {
+            [] => argued,
+            only => only.iter().any(|only| key.contains(only)),
+        };
+        if !wanted {
+            continue;
+        }
+        tried += 1;
+        match miri::run(&tree, Some((site, *mutant)))? {
+            miri::End::Passed(passed) if passed == seeds => {
+                println!("ordering {key}: {passed} seeds come to it and pass");
+            }
+            miri::End::Passed(passed) => bail!("{key}: {passed} of {seeds} seeds have ended"),
+            miri::End::Failed(why) => {
+                caught += 1;
+                println!("ordering {key}: caught by Miri: {why}");
+            }
+        }
+    }
+    println!(
+        "orderings: {tried} weakened under Miri, {caught} caught, {seeds} seeds with nothing weakened"
+    );
+    if tried == 0 || seeds == 0 {
+        bail!("nothing was tried");
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::tree::Tree;
 const LIMIT: Duration = Duration::from_secs(1_200);
 
 /// By which the copy learns what is weakened.
-const WEAKENED: &str = "SESSIONWHEEL_WEAKENED";
+pub const WEAKENED: &str = "SESSIONWHEEL_WEAKENED";
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Model {
@@ -282,7 +282,7 @@ fn run(
 
 /// With which words the first panic came; not if it was that the model had too little to try, which is nothing that
 /// it has found.
-fn panic_of(said: &str) -> Option<String> {
+pub fn panic_of(said: &str) -> Option<String> {
     let mut lines = said.lines();
     lines.find(|line| line.contains("panicked at "))?;
     let words = lines.next()?.trim();
