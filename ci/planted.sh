@@ -33,7 +33,7 @@ planted() {
         find . -name '*.rs' -exec touch {} +
         $CARGO_TEST --no-run "$@" || exit 2
         # shellcheck disable=SC2086 # it is several words
-        SESSIONWHEEL_SEQUENCES=$PLANTED_SEQUENCES SESSIONWHEEL_OPERATIONS=1000000 \
+        SESSIONWHEEL_SEQUENCES=$PLANTED_SEQUENCES SESSIONWHEEL_OPERATIONS=20000000 \
             SESSIONWHEEL_SCHEDULES=10000 \
             timeout 600 $CARGO_TEST "$@" >"$log" 2>&1
     ) || code=$?
