@@ -27,8 +27,8 @@ planted() {
     log=$work/said
     (
         cd "$work" || exit 2
-        # What it depends on is built already, but for what has flags of its own.
-        export CARGO_TARGET_DIR=$TARGET${RUSTFLAGS:+/planted}
+        # Nowhere else: cargo takes what was built here for what the tree itself makes, and would go on with it.
+        export CARGO_TARGET_DIR=$TARGET/planted${RUSTFLAGS:+/flags}
         # Newer than what was built for the last one.
         find . -name '*.rs' -exec touch {} +
         $CARGO_TEST --no-run "$@" || exit 2
