@@ -73,7 +73,7 @@ pub fn run(tree: &Tree, weakened: Option<(&Site, Mutant)>) -> Result<End> {
     Ok(End::Failed(found))
 }
 
-/// Apart from what the models are built into.
+/// Nowhere else: what is built of the copy has the names of what the tree itself makes, and is newer.
 fn target(tree: &Tree) -> PathBuf {
-    tree.target.join("miri")
+    tree.target.join("orderings-miri")
 }
