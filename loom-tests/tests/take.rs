@@ -86,6 +86,20 @@ fn take_against_a_late_sentence() {
     });
 }
 
+/// Two flushes beside each other of the only entry, which is due at that tick.
+fn flush_twice(map: &Watched, due: u64) {
+    let flush = move |map: &Watched| {
+        let removed = map.flush(after(due));
+        // Asked with a clock for which it would still be valid.
+        assert_eq!(map.get(0, tick(due)), None, "flushed, and still there");
+        removed
+    };
+    let other = beside(map, flush);
+    let mine = flush(map);
+    assert_eq!(mine + other.join().unwrap(), 1);
+    map.settled(&[(0, OLD, Reason::Expired)], 0);
+}
+
 /// At stake: an entry that two flushes find at once leaves once, and a flush that returns has kept
 /// its promise even if the other one, which had begun to open the tick, is stopped half-way.
 #[test]
@@ -93,16 +107,7 @@ fn flush_against_flush() {
     check("flush_against_flush", 1, || {
         let map = Watched::default();
         map.put(0, OLD, tick(1), tick(0));
-        let flush = |map: &Watched| {
-            let removed = map.flush(after(1));
-            // Asked with a clock for which it would still be valid.
-            assert_eq!(map.get(0, tick(1)), None, "flushed, and still there");
-            removed
-        };
-        let other = beside(&map, flush);
-        let mine = flush(&map);
-        assert_eq!(mine + other.join().unwrap(), 1);
-        map.settled(&[(0, OLD, Reason::Expired)], 0);
+        flush_twice(&map, 1);
     });
 }
 
@@ -110,16 +115,7 @@ fn flush_against_flush() {
 #[test]
 fn flush_against_flush_of_what_is_due() {
     check("flush_against_flush_of_what_is_due", long(2, 3), || {
-        let map = one();
-        let flush = |map: &Watched| {
-            let removed = map.flush(after(0));
-            assert_eq!(map.get(0, tick(0)), None, "flushed, and still there");
-            removed
-        };
-        let other = beside(&map, flush);
-        let mine = flush(&map);
-        assert_eq!(mine + other.join().unwrap(), 1);
-        map.settled(&[(0, OLD, Reason::Expired)], 0);
+        flush_twice(&one(), 0);
     });
 }
 
@@ -336,18 +332,23 @@ fn get_against_take_and_reclaim() {
     });
 }
 
+/// Two inserts of one key beside each other, into a map that has nothing.
+fn insert_twice(map: &Watched, deadline: Timestamp) {
+    let other = beside(map, move |map| map.put(0, OLD, deadline, tick(0)));
+    let mine = map.put(0, NEW, deadline, tick(0));
+    let theirs = other.join().unwrap();
+    assert!(mine != theirs, "one of them replaced the other's");
+    let (gone, here) = if mine { (OLD, NEW) } else { (NEW, OLD) };
+    assert_eq!(map.get(0, tick(0)), Some(here));
+    map.settled(&[(0, gone, Reason::Replaced)], 1);
+}
+
 /// At stake: two inserts of one key leave one entry.
 #[test]
 fn insert_against_insert() {
     check("insert_against_insert", 1, || {
         let map = Watched::default();
-        let other = beside(&map, |map| map.put(0, OLD, tick(0), tick(0)));
-        let mine = map.put(0, NEW, tick(0), tick(0));
-        let theirs = other.join().unwrap();
-        assert!(mine != theirs, "one of them replaced the other's");
-        let (gone, here) = if mine { (OLD, NEW) } else { (NEW, OLD) };
-        assert_eq!(map.get(0, tick(0)), Some(here));
-        map.settled(&[(0, gone, Reason::Replaced)], 1);
+        insert_twice(&map, tick(0));
     });
 }
 
@@ -363,13 +364,7 @@ fn insert_against_insert_where_nothing_grows() {
         }
         assert_eq!(map.reclaim(), 0);
         map.forget_who_left();
-        let other = beside(&map, |map| map.put(0, OLD, NEVER, tick(0)));
-        let mine = map.put(0, NEW, NEVER, tick(0));
-        let theirs = other.join().unwrap();
-        assert!(mine != theirs, "one of them replaced the other's");
-        let (gone, here) = if mine { (OLD, NEW) } else { (NEW, OLD) };
-        assert_eq!(map.get(0, tick(0)), Some(here));
-        map.settled(&[(0, gone, Reason::Replaced)], 1);
+        insert_twice(&map, NEVER);
     });
 }
 

@@ -77,7 +77,8 @@ mod vector {
         // program, and with AVX sixteen aligned bytes at once (Intel SDM 3A, 9.1.1 and 9.2.2). Without AVX
         // the manual allows several accesses for them: that none of those tears an aligned double word
         // it says of double words only, and no processor is known that does. The compiler moves no access
-        // to memory across (no option says that it may). So each word is loaded as with Acquire. What is read of the head is not used.
+        // to memory across (no option says that it may). So each word is loaded as with Acquire. What is
+        // read of the head is not used.
         unsafe {
             asm!(
                 "movdqa {a}, xmmword ptr [{line}]",

@@ -295,3 +295,19 @@ fn end(child: &mut Child) -> Result<()> {
     child.wait()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_model_has_found_is_a_reason() {
+        let said = |words| {
+            format!("running 1 test\nthread 'm' (1) panicked at src/lib.rs:1:1:\n{words}\n")
+        };
+        let lost = panic_of(&said("the hint is lost"));
+        assert_eq!(lost.as_deref(), Some("the hint is lost"));
+        assert_eq!(panic_of(&said("only 24 executions of m")), None);
+        assert_eq!(panic_of("signal: 9"), None);
+    }
+}
