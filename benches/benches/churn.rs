@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo bench --bench churn                        # 50,000,000 pairs, with 1 and with 2 threads
-//! cargo bench --bench churn -- --pairs 5000000 --json
+//! cargo bench --bench churn -- --quick --json      # 5,000,000
+//! cargo bench --bench churn -- --pairs 20000000
 //! ```
 //!
 //! A cache of at most 100,000 sessions is filled, and then sessions come and go; what a pair is,
@@ -20,13 +21,38 @@
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::process::{Command, ExitCode, Stdio};
 
+use clap::Parser;
 use sessionwheel_bench::churn::{Run, Work, churn};
 
 const PAIRS: u64 = 50_000_000;
 const LIVE: usize = 100_000;
 const THREADS: [usize; 2] = [1, 2];
+
+#[derive(Debug, Parser)]
+#[command(about = "Memory over very many insert/take pairs")]
+struct Arguments {
+    /// How many of them.
+    #[arg(long)]
+    pairs: Option<NonZeroU64>,
+    /// Only with so many threads.
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// A tenth of the pairs.
+    #[arg(long)]
+    quick: bool,
+    /// A JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Too short for memory to say anything.
+    #[arg(long, hide = true)]
+    test: bool,
+    /// What `cargo bench` says.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
 
 struct Settings {
     pairs: u64,
@@ -34,47 +60,27 @@ struct Settings {
     /// Only these, in this process.
     threads: Option<usize>,
     json: bool,
-    /// Too short for memory to say anything.
     smoke: bool,
 }
 
 impl Settings {
-    fn from_args(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut settings = Self {
-            pairs: PAIRS,
-            live: LIVE,
-            threads: None,
-            json: false,
-            smoke: false,
-        };
-        let (mut bench, mut pairs) = (false, None);
-        while let Some(arg) = args.next() {
-            let mut number = || -> Result<u64, String> {
-                let word = args.next().ok_or(format!("{arg}: a number is missing"))?;
-                let number = word.parse().ok().filter(|&n| n > 0);
-                number.ok_or(format!("{arg} {word}: not a positive number"))
-            };
-            match arg.as_str() {
-                "--pairs" => pairs = Some(number()?),
-                "--threads" => settings.threads = Some(number()? as usize),
-                "--json" => settings.json = true,
-                "--test" => settings.smoke = true,
-                "--bench" => bench = true, // says `cargo bench`
-                _ => {
-                    return Err(format!(
-                        "{arg}: unknown; known: --pairs N, --threads N, --json"
-                    ));
-                }
-            }
-        }
+    fn of(arguments: &Arguments) -> Self {
+        let Arguments { pairs, threads, .. } = *arguments;
         // Without `--bench` it is a test target of `cargo test --benches`.
-        settings.smoke |= !bench && pairs.is_none() && settings.threads.is_none();
-        if settings.smoke {
-            settings.pairs = 50_000;
-            settings.live = 2_000;
+        let as_test = !arguments.bench && pairs.is_none() && threads.is_none();
+        let smoke = arguments.test || as_test;
+        let (by_default, live) = match (smoke, arguments.quick) {
+            (true, _) => (50_000, 2_000),
+            (false, true) => (PAIRS / 10, LIVE),
+            (false, false) => (PAIRS, LIVE),
+        };
+        Self {
+            pairs: pairs.map_or(by_default, NonZeroU64::get),
+            live,
+            threads: threads.map(NonZeroUsize::get),
+            json: arguments.json,
+            smoke,
         }
-        settings.pairs = pairs.unwrap_or(settings.pairs);
-        Ok(settings)
     }
 
     fn work(&self, threads: usize) -> Work {
@@ -88,13 +94,7 @@ impl Settings {
 }
 
 fn main() -> ExitCode {
-    let settings = match Settings::from_args(env::args().skip(1)) {
-        Ok(settings) => settings,
-        Err(message) => {
-            eprintln!("churn: {message}");
-            return ExitCode::from(2);
-        }
-    };
+    let settings = Settings::of(&Arguments::parse());
     if let (Some(threads), false) = (settings.threads, settings.smoke) {
         let run = churn(settings.work(threads));
         if settings.json {

@@ -284,7 +284,7 @@ fn main() -> ExitCode {
         "{:<32} {:>8} {:>8} {:>7}  {:<15} {:>5}  most",
         "", "cache", "map", "ratio", "95 %", "pairs"
     );
-    let mut met = true;
+    let (mut met, mut bars) = (0, 0);
     for line in all {
         let Line {
             name,
@@ -303,7 +303,10 @@ fn main() -> ExitCode {
             Most::Ratio(ratio) => (format!("{ratio}"), outcome.ratio <= ratio),
             Most::Anything => (format!("({more:+.1} ns)"), true),
         };
-        met &= ok;
+        if !matches!(most, Most::Anything) {
+            bars += 1;
+            met += usize::from(ok);
+        }
         println!(
             "{name:<32} {:>8.1} {:>8.1} {:>7.3}  {:.3} to {:.3} {:>6}  {text}{}",
             outcome.ours,
@@ -322,7 +325,9 @@ fn main() -> ExitCode {
     println!(
         "an insertion looks at {worst} sessions at the most (bar {budget}); {parts} took part in a flush"
     );
-    if smoke || (met && worst <= budget) {
+    println!("{met} of {bars} bars met");
+    // A count is a promise. A time is not, and `cargo bench` goes on to the next bench.
+    if worst <= budget && parts > 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -59,6 +59,9 @@ struct Arguments {
     /// What `--bench stall -- --json` has printed: the page's second table.
     #[arg(long)]
     stall: Option<PathBuf>,
+    /// What a quick run of all benches says. Without `--write` this is one.
+    #[arg(long, hide = true, conflicts_with = "write")]
+    quick: bool,
     /// What `cargo bench` says.
     #[arg(long, hide = true)]
     bench: bool,
