@@ -10,9 +10,6 @@ set -uo pipefail
 # As seen: the slowest model took less than a quarter of an hour, on busy processors.
 MODEL_LIMIT=1800
 
-# Without a bug planted they take hours at length, and ci/loom.sh has them pass.
-unset SESSIONWHEEL_LOOM
-
 die() {
     echo "error: $*" >&2
     exit 2

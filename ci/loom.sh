@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The loom models: every interleaving up to a bound on preemptions.
-#   SESSIONWHEEL_LOOM  full (ci/full): also those that take half a minute, and crossbeam-epoch itself
+#   CI_LOOM  full (ci/full): also those that take half a minute, and crossbeam-epoch itself
 source "$(dirname "$0")/lib.sh"
 
 # Three quarters of the time go to these.
@@ -20,7 +20,9 @@ LONG_MODELS=(
     spill_against_insert enter_against_enter_and_ripening get_against_flush_and_reuse deep_split_against_take
     early_split_against_growth
 )
-[[ ${SESSIONWHEEL_LOOM:-} == full ]] && LONG_MODELS=()
+# To the models alone: who plants something runs each of them unchanged too, in its short form.
+export SESSIONWHEEL_LOOM=${CI_LOOM:-}
+[[ $SESSIONWHEEL_LOOM == full ]] && LONG_MODELS=()
 export LONG="${LONG_MODELS[*]}"
 
 # Each in a process of its own, as many at a time as there are processors.
@@ -74,7 +76,7 @@ export CARGO_TARGET_DIR=$TARGET/loom
 stage "loom models" models "--cfg loom"
 
 # With crossbeam-epoch itself in place of the small collector, at bound 2: at length only (ci/full).
-if [[ ${SESSIONWHEEL_LOOM:-} == full ]]; then
+if [[ $SESSIONWHEEL_LOOM == full ]]; then
     export CARGO_TARGET_DIR=$TARGET/loom-epoch
     stage "loom models with crossbeam-epoch" models "--cfg loom --cfg crossbeam_loom" \
         take_against_take take_against_flush retime_against_flush get_against_take_and_reclaim \

@@ -246,8 +246,6 @@ fn run(
     command
         // What it says is not to be lost with a process that dies while it unwinds.
         .args(["--exact", &model.name, "--nocapture"])
-        // At length they take hours, and those of the table fail without.
-        .env_remove("SESSIONWHEEL_LOOM")
         .env("RUST_BACKTRACE", "0")
         .stdout(said.try_clone()?)
         .stderr(said.try_clone()?);
