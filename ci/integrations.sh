@@ -2,7 +2,8 @@
 # rustls, quinn and OpenSSL, with other people's clients (openssl s_client, Python, gnutls-cli, curl, HAProxy, nginx;
 # aioquic); Redis.
 #   CI_REPLAYS    rounds of each kind in which early data is replayed (30)
-#   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build, and release builds
+#   CI_PROVIDERS  ring; all (ci/full): rustls' handshakes with aws-lc-rs too, which is long to build, release builds, and
+#                 packages that are built by themselves, as the README has it
 #   CI_RACES      tickets for which two servers on one Redis race (50; ci/full: 1000)
 #   CI_VENDORED   if not empty (ci/full): sessionwheel-openssl's tests also with the OpenSSL that is built along, a newer one
 #   CI_SOAK       seconds of random faults that befall Redis (3; ci/full: 600); if more, as often a slot of a Cluster moves, 100 times at most
@@ -22,10 +23,14 @@ strangers() {
     cargo test --workspace --exclude sessionwheel-openssl --test strangers -- --nocapture
 }
 
-# The example has been built for that; it is started once more by the README's command, for aioquic, if that is there.
+# As above.
 replays() {
+    cargo test --workspace --exclude sessionwheel-openssl --test replay -- --nocapture
+}
+
+# By the README's command, which builds the package by itself; and once more for aioquic, if that is there.
+quinn_alone() {
     local said
-    cargo test --package sessionwheel-quinn --test replay -- --nocapture
     said=$(cargo run --package sessionwheel-quinn --example zero_rtt)
     echo "$said"
     [[ $(grep -c "early data, accepted true" <<<"$said") == 3 ]]
@@ -62,13 +67,14 @@ redis() {
     ((SESSIONWHEEL_SOAK <= 3)) || cargo test --package sessionwheel-redis --test cluster a_slot_moves
     cargo test --package handshake-storm --features redis --test fleet
 }
-export -f integrations strangers replays aws_lc_rs openssl_integration openssl_vendored redis
+export -f integrations strangers replays quinn_alone aws_lc_rs openssl_integration openssl_vendored redis
 
 SUMMARY+='|^replays |^visit |^handshakes by |^[A-Za-z_0-9.-]+, TLSv1|^neither, one|^[0-9]+ children'
 stage "integrations: rustls and six programs, quinn and aioquic" strangers
-stage "integrations: quinn, replays, the README's command" replays
+stage "integrations: quinn, replays" replays
 if [[ $PROVIDERS != ring ]]; then
     stage "integrations: rustls, release builds" integrations
+    stage "integrations: quinn by the README's command" quinn_alone
     stage "integrations: rustls with aws-lc-rs" aws_lc_rs
 fi
 stage "integrations: OpenSSL and six programs" openssl_integration

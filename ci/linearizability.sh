@@ -12,7 +12,7 @@ linearizable() {
 }
 
 tiny() {
-    export RUSTFLAGS="--cfg sessionwheel_tiny" CARGO_TARGET_DIR=$TARGET/tiny
+    export RUSTC_WORKSPACE_WRAPPER=$PWD/ci/rustc-tiny.sh
     linearizable "$1"
 }
 export -f linearizable tiny

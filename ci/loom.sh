@@ -19,6 +19,8 @@ LONG_MODELS=(
     hint_beside_an_opener_of_the_round_before hint_in_a_new_chunk_against_two_openers evict_against_retime insert_into_a_used_word_against_lookup insert_into_a_used_word_against_retime
     spill_against_insert enter_against_enter_and_ripening get_against_flush_and_reuse deep_split_against_take
     early_split_against_growth
+    inserts_against_a_pinned_reader hint_in_a_new_tick_against_open renewal_against_flush evict_against_take
+    hint_against_open_in_a_page
 )
 # To the models alone: who plants something runs each of them unchanged too, in its short form.
 export SESSIONWHEEL_LOOM=${CI_LOOM:-}

@@ -13,7 +13,7 @@ as_shipped() {
 }
 
 tiny() {
-    export RUSTFLAGS="--cfg sessionwheel_tiny" CARGO_TARGET_DIR=$TARGET/tiny
+    export RUSTC_WORKSPACE_WRAPPER=$PWD/ci/rustc-tiny.sh
     local tests=(--lib --test model --test stress)
     ((STRESS == 1)) || tests+=(--test flushes --test capacity)
     SESSIONWHEEL_SEQUENCES=$((SEQUENCES / 5)) SESSIONWHEEL_STRESS=$STRESS \
