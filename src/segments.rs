@@ -120,6 +120,24 @@ impl<T: Blank, const FIRST: u32, const END: usize> Segments<T, FIRST, END> {
         }
     }
 
+    /// The same; if its segment has to be allocated, `before` is called first.
+    #[inline]
+    pub(crate) fn get_or_alloc_after(&self, index: u32, before: impl FnOnce()) -> &T {
+        match self.get(index) {
+            Some(element) => element,
+            None => {
+                before();
+                self.allocate(index)
+            }
+        }
+    }
+
+    /// The number of the first element of the segment that comes so many behind the one of `index`.
+    pub(crate) fn first_ahead(index: u32, ahead: u32) -> u64 {
+        let (segment, _) = Self::place(index);
+        (1 << (segment as u32 + ahead)) - (1 << FIRST)
+    }
+
     /// `len` elements from `first` on, all in one segment; none if that is not allocated.
     #[inline]
     pub(crate) fn aligned(&self, first: u32, len: usize) -> &[T] {
@@ -338,6 +356,28 @@ mod tests {
         for i in 0..(63 << 2) {
             assert_eq!(array.at(i).load(Ordering::Relaxed), i + 1);
         }
+    }
+
+    #[test]
+    fn segments_ahead_begin_where_the_one_before_ends() {
+        type Array = Segments<AtomicU32, 2, 8>;
+        // 0..4, 4..12, 12..28, 28..60.
+        for (index, ahead, first) in [
+            (0, 0, 0),
+            (3, 1, 4),
+            (4, 0, 4),
+            (11, 1, 12),
+            (5, 2, 28),
+            (0, 3, 28),
+        ] {
+            assert_eq!(Array::first_ahead(index, ahead), first, "{index}, {ahead}");
+        }
+        let array = Array::new();
+        let mut calls = 0;
+        for index in [11, 4, 12] {
+            array.get_or_alloc_after(index, || calls += 1);
+        }
+        assert_eq!(calls, 2, "once for each segment");
     }
 
     #[test]

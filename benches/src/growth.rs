@@ -87,7 +87,7 @@ pub fn grow<S: BuildHasher>(
 
 #[cfg(test)]
 mod tests {
-    use std::hash::{BuildHasherDefault, DefaultHasher};
+    use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
 
     use super::*;
     use crate::LATE;
@@ -117,6 +117,71 @@ mod tests {
         assert!(most.segments.places <= ALLOCATED, "{most:?}");
         assert!(most.segments.words <= ALLOCATED, "{most:?}");
         assert!(most.pages <= ALLOCATED, "{most:?}");
+    }
+
+    /// Whose ids say themselves what their hash is.
+    #[derive(Default)]
+    struct Chosen(u64);
+
+    impl Hasher for Chosen {
+        fn write(&mut self, bytes: &[u8]) {
+            // The first of an id; the length before it is overwritten.
+            let first = bytes.first_chunk().expect("eight bytes");
+            self.0 = u64::from_ne_bytes(*first);
+        }
+
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+
+    fn id_of(hash: u64) -> Id {
+        let mut id = Id::default();
+        id[..8].copy_from_slice(&hash.to_ne_bytes());
+        id
+    }
+
+    /// Fifteen entries whose hashes differ in no bit of those that name a line nor in the next, but in the one after
+    /// that, make a line be split twice by one insert: it is full, and all of it goes the same way.
+    #[test]
+    fn who_splits_a_line_twice_allocates_one_segment_of_places() {
+        const EMPTY: u64 = 0xa;
+        let (now, late) = (Timestamp::from_secs(NOW), Timestamp::from_secs(LATE));
+        let mut growth = Growth::default();
+        for bits in 4..=10 {
+            let map = ExpiringMap::builder()
+                .shards(1)
+                .hasher(BuildHasherDefault::<Chosen>::default())
+                .build()
+                .expect("good numbers");
+            let mut insert = |hash| {
+                let (inserted, one) = tally(|| map.insert(id_of(hash), 0u64, late, now));
+                assert!(inserted.is_ok_and(|inserted| !inserted.replaced));
+                growth.add(one);
+                one.touched.places
+            };
+            let mut draw = Ids::new(16);
+            let others = std::iter::repeat_with(|| draw.number());
+            // Lines have numbers of so many bits as soon as there are more entries than eight for each with one bit less.
+            for hash in others
+                .filter(|hash| hash & 0xf != EMPTY)
+                .take((4 << bits) + 1)
+            {
+                insert(hash);
+            }
+            let looked: Vec<_> = (0..15).map(|i| insert(EMPTY | i << (bits + 1))).collect();
+            // The last one alone has made two lines: it has looked for the numbers of both.
+            assert!(
+                looked[..14].iter().all(|&n| n <= 1) && looked[14] >= 2,
+                "{looked:?}"
+            );
+        }
+        println!("ci: a line split twice: {growth:?}");
+        assert!(
+            growth.most.segments.places <= ALLOCATED,
+            "{:?}",
+            growth.most
+        );
     }
 
     #[test]

@@ -8,28 +8,51 @@
 //! Ground rules:
 //! - Who begins a split says in the head where the child will stand, so that all who carry it through
 //!   agree on that, and each line has one place at most.
+//! - One insert allocates one segment of numbers at the most, although it may split a line twice, if all its
+//!   entries go the same way, and the second child's number may be in another segment than the first's. So
+//!   segments of numbers are made ahead of those of lines, by whoever makes one of these.
 //! - A number is set once. Who sees a line's parent split sees it: they follow, by way of the parent's
 //!   head, whoever has read it or set it to open the line.
 
 use super::line::Line;
-use crate::geometry::{LINE_FIRST_BITS, LINE_SEGMENTS};
+use crate::geometry::{LINE_BITS, LINE_FIRST_BITS, LINE_SEGMENTS, PLACES_AHEAD};
 use crate::segments::Segments;
 use crate::sync::atomic::{AtomicU32, Ordering};
+
+type Places = Segments<AtomicU32, LINE_FIRST_BITS, LINE_SEGMENTS>;
 
 pub(super) struct Early {
     lines: Segments<Line, LINE_FIRST_BITS, LINE_SEGMENTS>,
     /// For each line its place among `lines` and one, if it has one.
-    places: Segments<AtomicU32, LINE_FIRST_BITS, LINE_SEGMENTS>,
+    places: Places,
     /// So many places have been given away.
     used: AtomicU32,
 }
 
 impl Early {
     pub(super) fn new() -> Self {
-        Self {
+        let early = Self {
             lines: Segments::new(),
-            places: Segments::new(),
+            places: Places::new(),
             used: AtomicU32::new(0),
+        };
+        for ahead in 0..=PLACES_AHEAD {
+            early.prepare_ahead(0, ahead);
+        }
+        early
+    }
+
+    /// A segment of lines is about to be allocated, of which the one with this number will be the first: so are the
+    /// numbers that these will need.
+    pub(super) fn prepare(&self, index: u32) {
+        self.prepare_ahead(index, PLACES_AHEAD);
+    }
+
+    fn prepare_ahead(&self, index: u32, ahead: u32) {
+        let first = Places::first_ahead(index, ahead);
+        // Not for lines that there will never be.
+        if PLACES_AHEAD > 0 && first < 1 << LINE_BITS {
+            self.places.get_or_alloc(first as u32);
         }
     }
 

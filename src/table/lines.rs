@@ -3,14 +3,11 @@
 use super::early::Early;
 use super::head::{Head, Shape};
 use super::line::Line;
-use crate::geometry::{LINE_BITS, LINE_FIRST_BITS, LINE_LOAD, LINE_SEGMENTS};
+use crate::geometry::{EXTRA_BITS, LINE_BITS, LINE_FIRST_BITS, LINE_LOAD, LINE_SEGMENTS};
 use crate::prefetch::prefetch;
 use crate::segments::Segments;
 use crate::sync::Padded;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-/// A full line is split so many levels further than the others before it spills.
-const EXTRA_BITS: u32 = 2;
 
 pub(super) struct Lines {
     lines: Segments<Line, LINE_FIRST_BITS, LINE_SEGMENTS>,
@@ -104,7 +101,9 @@ impl Lines {
         if seen.head.is_early() {
             self.early.get_or_alloc(seen.child())
         } else {
-            self.lines.get_or_alloc(seen.child())
+            let child = seen.child();
+            self.lines
+                .get_or_alloc_after(child, || self.early.prepare(child))
         }
     }
 
