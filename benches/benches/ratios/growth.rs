@@ -1,6 +1,7 @@
 //! Row 16: growing from empty, and what a single insert does at the most.
 
 use std::hint::black_box;
+use std::thread;
 use std::time::Instant;
 
 use sessionwheel::DefaultHashBuilder;
@@ -58,22 +59,35 @@ fn times(plan: Plan) -> Vec<Line> {
     );
     eprintln!("row 16: worst insert while growing to {n}");
     let mut runs = all.each_ref().map(Contestant::prepare);
-    // A round is a run of each. Of maxima even a line without a bar needs nine of them.
-    let rounds: Vec<_> = (0..plan.one_or_all())
-        .map(|_| runs.each_mut().map(|run| run() / 1_000.0))
-        .collect();
-    let lines = (1..all.len()).map(|peer| {
-        let pairs: Vec<_> = rounds.iter().map(|round| (round[0], round[peer])).collect();
+    let [ours, peers @ ..] = &mut runs;
+    // Of a maximum nine runs are needed; what it is compared with has as many as lines without a bar have.
+    let mut worst = Vec::new();
+    let mut rounds = Vec::new();
+    for round in 0..plan.one_or_all() {
+        worst.push(ours() / 1_000.0);
+        if round < plan.reported().pairs {
+            rounds.push(peers.each_mut().map(|run| run() / 1_000.0));
+        }
+    }
+    let name = format!("worst insert while growing to {n}");
+    let line = |peer: &str, pairs: &[(f64, f64)]| {
         let figure = Figure {
             row: 16,
-            name: &format!("worst insert while growing to {n}"),
+            name: &name,
             unit: "µs",
-            peer: &all[peer].name,
+            peer,
             bar: None,
         };
-        figure.line(&pairs)
-    });
-    lines.collect()
+        figure.line(pairs)
+    };
+    let alone: Vec<_> = worst.iter().map(|&ours| (ours, f64::NAN)).collect();
+    let mut lines = vec![line("", &alone)];
+    for (at, peer) in all[1..].iter().enumerate() {
+        let theirs = rounds.iter().map(|round| round[at]);
+        let pairs: Vec<_> = worst.iter().copied().zip(theirs).collect();
+        lines.push(line(&peer.name, &pairs));
+    }
+    lines
 }
 
 /// Grows, and counts.
@@ -89,11 +103,12 @@ fn count(n: usize, maximum: Option<usize>, random: bool) -> Growth {
 fn counts(plan: Plan) -> Vec<Line> {
     let n = N / plan.divisor;
     eprintln!("row 16: counting while growing to {n}");
-    let grown = [
-        count(n, None, false),
-        count(n, None, true),
-        count(n, Some(n), true),
-    ];
+    // Beside each other, since nothing is timed and each thread counts for itself.
+    let grown = thread::scope(|scope| {
+        [(None, false), (None, true), (Some(n), true)]
+            .map(|(maximum, random)| scope.spawn(move || count(n, maximum, random)))
+            .map(|growth| growth.join().expect("no panic"))
+    });
     let most = |f: fn(&Growth) -> usize| grown.iter().map(f).max().unwrap_or(0);
     let line = |what: &str, unit, most, bar: Option<usize>| {
         let figure = Figure {

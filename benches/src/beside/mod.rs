@@ -262,7 +262,10 @@ impl<'p, C: Cache> InTurn<'p, C> {
             Mode::Idle => idle(&cache, population, self.length.unwrap_or(LEAD)),
             Mode::Unrelated => {
                 let other = self.other.take().expect("an unrelated cache");
-                flushing(&cache, population, &other)
+                let report = flushing(&cache, population, &other);
+                // Nothing in it has been flushed: it is the unrelated one of the next.
+                self.other = Some(cache);
+                report
             }
             Mode::Same => {
                 let report = flushing(&cache, population, &cache);
