@@ -13,7 +13,7 @@ as_shipped() {
 }
 
 tiny() {
-    export RUSTC_WORKSPACE_WRAPPER=$PWD/ci/rustc-tiny.sh
+    export RUSTC_WORKSPACE_WRAPPER=$PWD/ci/rustc-tiny.sh SESSIONWHEEL_TINY=1
     local tests=(--lib --test model --test stress)
     ((STRESS == 1)) || tests+=(--test flushes --test capacity)
     SESSIONWHEEL_SEQUENCES=$((SEQUENCES / 5)) SESSIONWHEEL_STRESS=$STRESS \

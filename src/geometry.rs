@@ -113,3 +113,17 @@ pub(crate) const ROUNDS: usize = if cfg!(loom) {
 } else {
     4
 };
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    /// Who asks for tiny sizes has to get them: all else passes with either.
+    #[test]
+    fn sizes_are_as_asked_for() {
+        println!("ci: tiny sizes: {}", super::TINY);
+        let asked = std::env::var_os("SESSIONWHEEL_TINY").is_some();
+        assert!(
+            super::TINY || !asked,
+            "the flag has not come to the compiler"
+        );
+    }
+}

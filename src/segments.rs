@@ -114,10 +114,7 @@ impl<T: Blank, const FIRST: u32, const END: usize> Segments<T, FIRST, END> {
     /// The element; allocates its segment if this is the first touch.
     #[inline]
     pub(crate) fn get_or_alloc(&self, index: u32) -> &T {
-        match self.get(index) {
-            Some(element) => element,
-            None => self.allocate(index),
-        }
+        self.get_or_alloc_after(index, || ())
     }
 
     /// The same; if its segment has to be allocated, `before` is called first.

@@ -8,7 +8,7 @@
 //! Ground rules:
 //! - Who begins a split says in the head where the child will stand, so that all who carry it through
 //!   agree on that, and each line has one place at most.
-//! - One insert allocates one segment of numbers at the most, although it may split a line twice, if all its
+//! - An insert that overtakes nobody allocates one segment of numbers at the most, although it may split a line twice, if all its
 //!   entries go the same way, and the second child's number may be in another segment than the first's. So
 //!   segments of numbers are made ahead of those of lines, by whoever makes one of these.
 //! - A number is set once. Who sees a line's parent split sees it: they follow, by way of the parent's
@@ -50,7 +50,7 @@ impl Early {
 
     fn prepare_ahead(&self, index: u32, ahead: u32) {
         let first = Places::first_ahead(index, ahead);
-        // Not for lines that there will never be.
+        // Not for lines that there will never be; nor under loom.
         if PLACES_AHEAD > 0 && first < 1 << LINE_BITS {
             self.places.get_or_alloc(first as u32);
         }
