@@ -63,9 +63,8 @@ pub(crate) const LINE_SEGMENTS: usize = if cfg!(loom) {
 pub(crate) const EXTRA_BITS: u32 = 2;
 
 /// Room for the numbers that tell where early lines stand is made so many segments ahead of the lines': those of one
-/// segment are of two depths, and each is split [`EXTRA_BITS`] further at the most. Under loom it is made by whoever
-/// needs it, as it would be by one who overtakes the other that was to make it.
-pub(crate) const PLACES_AHEAD: u32 = if cfg!(loom) { 0 } else { 1 + EXTRA_BITS };
+/// segment are of two depths, and each is split [`EXTRA_BITS`] further at the most.
+pub(crate) const PLACES_AHEAD: u32 = 1 + EXTRA_BITS;
 
 /// One digit of a tick: a wheel level has `2^DIGIT_BITS` positions.
 pub(crate) const DIGIT_BITS: u32 = if TINY { 2 } else { 6 };

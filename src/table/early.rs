@@ -50,8 +50,9 @@ impl Early {
 
     fn prepare_ahead(&self, index: u32, ahead: u32) {
         let first = Places::first_ahead(index, ahead);
-        // Not for lines that there will never be; nor under loom.
-        if PLACES_AHEAD > 0 && first < 1 << LINE_BITS {
+        // Not for lines that there will never be. Under loom room is made by whoever needs it, as it is by one who
+        // overtakes the other that was to make it.
+        if !cfg!(loom) && first < 1 << LINE_BITS {
             self.places.get_or_alloc(first as u32);
         }
     }
@@ -94,6 +95,25 @@ mod tests {
         assert!(std::ptr::eq(early.get_or_alloc(70), line));
         assert!(std::ptr::eq(early.get(70).expect("there"), line));
         assert!(early.get(71).is_none() && early.get(9_001).is_none());
+    }
+
+    #[test]
+    fn numbers_have_room_before_their_lines() {
+        let early = Early::new();
+        let has_room = |segment| {
+            let first = Places::first_ahead(0, segment);
+            early.places.get(first as u32).is_some()
+        };
+        assert!((0..=PLACES_AHEAD).all(has_room) && !has_room(PLACES_AHEAD + 1));
+        // The second segment of lines, and the third.
+        for segment in [1, 2] {
+            early.prepare(Places::first_ahead(0, segment) as u32);
+            let last = PLACES_AHEAD + segment;
+            assert!(has_room(last) && !has_room(last + 1), "{segment}");
+        }
+        // There are no lines with longer numbers, and none of them has room.
+        early.prepare((1 << LINE_BITS) - 1);
+        assert!(!has_room(LINE_BITS + 1));
     }
 
     #[test]
