@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All stages, and one table of them at the end. Those that build in directories of their own run beside the others: a
-# build seldom keeps two processors busy, and a test even less. Arguments: further scripts of this directory.
+# build seldom keeps two processors busy, and a test even less. Who has come to the end of its own goes on with what the
+# others have not begun, from their end. Arguments: further scripts of this directory.
 #   CI_ALONE  more that run when all others have ended
 #   CI_ONLY   if not empty, these and no others
 source "$(dirname "$0")/lib.sh"
@@ -17,10 +18,10 @@ scripts() {
     done
 }
 
-# Those of `apart` that nobody else has begun.
+# unbegun SCRIPT...: those of them that nobody else has begun.
 unbegun() {
     local script
-    for script in "${apart[@]}"; do
+    for script in "$@"; do
         ! mkdir "$begun/$script" 2>/dev/null || scripts "$script"
     done
 }
@@ -43,10 +44,10 @@ if [[ -n ${CI_ONLY:-} ]]; then
 fi
 apart+=("$@")
 begun=$(mktemp -d) || exit
-unbegun >"$CI_LOGS/apart" 2>&1 &
+mapfile -t backwards < <(printf '%s\n' "${scripts[@]}" | tac)
+unbegun "${apart[@]}" "${backwards[@]}" >"$CI_LOGS/apart" 2>&1 &
 lane=$!
-scripts "${scripts[@]}"
-unbegun
+unbegun "${scripts[@]}" "${apart[@]}"
 wait "$lane" || record "those beside: ended with $?" 0 FAILED
 cat "$CI_LOGS/apart"
 rm -r "$begun"
