@@ -420,7 +420,9 @@ mod tests {
         let cache = builder.shards(1).build().unwrap();
         let cost = cost(&cache, &hand, Duration::from_millis(1), 0..INSERTIONS);
         assert!(cache.len() <= 500 + 3 * EVERY as usize, "{}", cache.len());
-        assert!(cost.parts < INSERTIONS / 4, "{} parts", cost.parts);
+        // However many slots there are: as long as another test's thread is stopped while it is pinned, none is used again.
+        let most = 2 * cache.stats().slots + EVERY;
+        assert!(cost.parts <= cost.flushes * (most / 64 + 1), "of {most}");
     }
 
     #[test]
