@@ -112,8 +112,8 @@ mutants() {
         with $wheel 'hinted || self.cursor.load(Ordering::Relaxed) != cursor' 'hinted'
 
     mutant M20 "a note of the version after the pass" take/insert_against_a_note \
-        with $flush 'shard.wheel.settle(version, stay_until);' \
-            'shard.wheel.settle(shard.wheel.version(), stay_until);'
+        with $flush 'shard.wheel.settle(version, pass.stay_until);' \
+            'shard.wheel.settle(shard.wheel.version(), pass.stay_until);'
 
     mutant M23 "a note read without a second look at its turn" hint/note_against_note \
         with $settled $'\n            && turn == self.turn.load(Ordering::Relaxed)' ''

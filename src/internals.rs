@@ -41,7 +41,8 @@ impl Wheel {
 
     /// `look` says whether it has finished with the slot.
     pub fn sweep(&self, mut look: impl FnMut(u32) -> bool) -> bool {
-        self.0.sweep(
+        let stopped = self.0.sweep_from(
+            0,
             |_| (),
             |slot| {
                 if look(slot) {
@@ -50,7 +51,8 @@ impl Wheel {
                     Look::Stay
                 }
             },
-        )
+        );
+        stopped.is_none()
     }
 
     /// A part of a pass: no more than `most` looks. `true` if it has come all the way round.

@@ -206,6 +206,44 @@ fn a_bounded_flush_drops_no_more_than_its_budget() {
 }
 
 /// Another thread is pinned until nearly all has been removed, so that hardly anything could be dropped before.
+/// Says when it goes.
+struct Numbered(u64, Arc<Mutex<Vec<u64>>>);
+
+impl Drop for Numbered {
+    fn drop(&mut self) {
+        self.1.lock().unwrap().push(self.0);
+    }
+}
+
+#[test]
+fn a_flush_drops_together_what_came_together_although_it_went_to_different_shards() {
+    const N: u64 = 100_000;
+    let _alone = alone();
+    let dropped = Arc::new(Mutex::new(Vec::new()));
+    let builder = ExpiringMap::builder().shards(16).helpers(0, |_| ());
+    let map = builder.build().unwrap();
+    for n in 0..N {
+        // Both in one tick: a flush looks at all of them.
+        let deadline = at(if n % 2 == 0 { 10 } else { 1_000 });
+        let inserted = map.insert(n, Numbered(n, Arc::clone(&dropped)), deadline, at(0));
+        assert!(inserted.is_ok());
+    }
+    let swept = map.flush(at(20));
+    assert_eq!(swept.removed as u64, N / 2);
+    assert!(swept.visited as u64 >= N && !swept.remaining);
+    assert_eq!(map.len() as u64, N / 2);
+    let mut dropped = std::mem::take(&mut *dropped.lock().unwrap());
+    let places = (0..).zip(&dropped);
+    let furthest = places.map(|(place, n)| (n / 2).abs_diff(place)).max();
+    println!("furthest from its place: {furthest:?} of {}", dropped.len());
+    assert!(furthest < Some(N / 8), "{furthest:?}");
+    dropped.sort_unstable();
+    assert!(dropped.into_iter().eq((0..N).step_by(2)));
+    // It has said of all shards that there is nothing to look at before that time, and is believed.
+    assert_eq!(map.flush(at(1_000)).visited, 0);
+    assert_eq!(map.flush(at(1_001)).removed as u64, N / 2);
+}
+
 #[test]
 fn a_flush_at_a_pace_has_dropped_all_when_it_returns() {
     const SESSIONS: u64 = 5_000;

@@ -184,6 +184,23 @@ mod tests {
         );
     }
 
+    /// Inserts have made it, but for one segment on the highest level of the due set.
+    #[test]
+    fn the_first_flush_finds_its_room() {
+        let map = ExpiringMap::builder().shards(1).helpers(0, |_| ());
+        let map: ExpiringMap<Id, u64> = map.build().expect("good numbers");
+        let (mut ids, mut draw) = (Ids::new(16), Ids::new(6));
+        for _ in 0..20_000 {
+            let deadline = Timestamp::from_secs(LATE + draw.below(6_900) as u64);
+            let inserted = map.insert(ids.id(), 0, deadline, Timestamp::from_secs(NOW));
+            assert!(inserted.is_ok(), "refused");
+        }
+        let (swept, counted) = tally(|| map.flush(Timestamp::from_secs(LATE + 60)));
+        println!("ci: the first flush: {swept:?}, {counted:?}");
+        assert!(swept.removed > 100 && counted.touched.words > 10);
+        assert_eq!(counted.segments.words, 1);
+    }
+
     #[test]
     fn a_growing_map_takes_small_steps() {
         check("equal lifetimes", false, || Timestamp::from_secs(LATE));

@@ -5,6 +5,11 @@
 //!   nobody.
 //! - Values are dropped while no guard of the flush's own is held: their destructors are strangers'.
 //! - What flushes remove goes by the *flushed* lane and is dropped by flushes.
+//! - One that is done alone goes through its shards in turn, a part of each at a time, if entries own anything:
+//!   those that came one after the other went to different shards, and what they own stands side by side in memory. So
+//!   it is dropped while it is in cache, and not by each shard anew.
+
+use std::mem::needs_drop;
 
 use super::batch::Batch;
 use super::core::Core;
@@ -23,6 +28,9 @@ use crate::wheel::{Look, Next};
 /// are pinned for the length of one operation, unless they hold a guard, or were descheduled.
 const TRIES: usize = if cfg!(loom) { 1 } else { 128 };
 
+/// So many slots a flush looks at in one shard before it goes on with the next: one batch's, if all are removed.
+const PART: usize = 256;
+
 /// What had been removed and not dropped at some time.
 pub(crate) struct Debris(Vec<Goal>);
 
@@ -31,6 +39,25 @@ struct Goal {
     shard: usize,
     origin: Origin,
     retired: u64,
+}
+
+/// A pass over one shard's due set.
+struct Pass {
+    shard: usize,
+    /// The due set's version when it began, and the slot with which it goes on.
+    begun: Option<(u64, SlotNumber)>,
+    /// The earliest deadline of those that stay.
+    stay_until: Deadline,
+}
+
+impl Pass {
+    fn new(shard: usize) -> Self {
+        Self {
+            shard,
+            begun: None,
+            stay_until: Deadline::NEVER,
+        }
+    }
 }
 
 /// How much more a flush may do.
@@ -67,15 +94,30 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let mut swept = Swept::default();
         let outside = self.outside_listener();
         let willing = move || !alone && outside();
-        let sweep = |index| {
-            let mut budget = Budget {
-                left: usize::MAX,
-                drops: u64::MAX,
-            };
-            self.flush_shard(index, at, &mut budget)
-        };
-        for part in super::parallel::each(&self.helpers, &due, willing, &sweep) {
-            swept.add(part);
+        if due.len() > 1 && self.helpers.are_there() && willing() {
+            let sweep = |index| self.pass(&mut Pass::new(index), at, usize::MAX);
+            for part in super::parallel::each(&self.helpers, &due, willing, &sweep) {
+                swept.add(part);
+            }
+        } else {
+            let drops = needs_drop::<K>() || needs_drop::<V>();
+            let mut passes: Vec<Pass> = due.iter().map(|&index| Pass::new(index)).collect();
+            while !passes.is_empty() {
+                let part = if drops && passes.len() > 1 {
+                    PART
+                } else {
+                    usize::MAX
+                };
+                passes.retain_mut(|pass| {
+                    let part = self.pass(pass, at, part);
+                    let remaining = part.remaining;
+                    swept.add(Swept {
+                        remaining: false,
+                        ..part
+                    });
+                    remaining
+                });
+            }
         }
         self.drop_garbage(&due, Origin::Flushed);
         swept
@@ -105,7 +147,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             let due = self.shards[index].wheel.has_due(at);
             drop(guard);
             if due {
-                swept.add(self.flush_shard(index, at, &mut budget));
+                swept.add(self.pass_in_turn(index, at, &mut budget));
             }
             if swept.remaining {
                 // Not with the same shard: while `at` moves on, its survivors of this tick could take
@@ -134,40 +176,67 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         }
     }
 
-    fn flush_shard(&self, index: usize, at: Moment, budget: &mut Budget) -> Swept {
+    /// A part of a flush's own pass over a shard: of `most` looks. Not `remaining` if it was the last.
+    fn pass(&self, pass: &mut Pass, at: Moment, most: usize) -> Swept {
+        let shard = &self.shards[pass.shard];
+        let mut visited = 0;
+        let mut guard = reclaim::pin();
+        let (version, first) = pass.begun.unwrap_or_else(|| {
+            shard.wheel.open(at, &guard, || {
+                visited += 1;
+                true
+            });
+            // Before the first look: a slot added later changes it.
+            (shard.wheel.version(), 0)
+        });
+        let mut batch = Batch::new(self, pass.shard, &mut guard, u64::MAX);
+        let mut looks = 0;
+        let stopped = shard.wheel.sweep_from(first, soon(shard), |number| {
+            if looks == most {
+                return Look::Stop;
+            }
+            looks += 1;
+            batch.look(number, at)
+        });
+        batch.settle();
+        let removed = batch.removed;
+        pass.stay_until = pass.stay_until.min(batch.stay_until);
+        drop(batch);
+        pass.begun = stopped.map(|slot| (version, slot));
+        let anybody = !pass.stay_until.is_never();
+        if stopped.is_none() && anybody {
+            shard.wheel.settle(version, pass.stay_until);
+        }
+        visited += looks;
+        shard.counters.visited(visited);
+        drop(guard);
+        step!("sweep: is done");
+        shard.slab.recycle(Origin::Flushed, u64::MAX);
+        Swept {
+            removed,
+            visited,
+            remaining: stopped.is_some(),
+        }
+    }
+
+    /// A part of the pass over a shard that all bounded flushes make together.
+    fn pass_in_turn(&self, index: usize, at: Moment, budget: &mut Budget) -> Swept {
         let shard = &self.shards[index];
         let before = budget.left;
         let mut guard = reclaim::pin();
         let opened = shard.wheel.open(at, &guard, || budget.pay());
-        // Before the first look: a slot added later changes it.
-        let version = shard.wheel.version();
         let mut batch = Batch::new(self, index, &mut guard, budget.drops);
-        let bounded = before != usize::MAX;
-        let look = |number| {
+        let finished = shard.wheel.sweep_in_turn(at, soon(shard), |number| {
             if budget.pay() {
                 batch.look(number, at)
             } else {
                 Look::Stop
             }
-        };
-        let soon = |number| {
-            if let Some(slot) = shard.slab.slot_if_there(number) {
-                prefetch(slot);
-            }
-        };
-        let finished = if bounded {
-            shard.wheel.sweep_in_turn(at, soon, look)
-        } else {
-            shard.wheel.sweep(soon, look)
-        };
+        });
         batch.settle();
-        let (removed, stay_until) = (batch.removed, batch.stay_until);
+        let removed = batch.removed;
         budget.drops = batch.drops;
         drop(batch);
-        let anybody = !stay_until.is_never();
-        if opened && finished && !bounded && anybody {
-            shard.wheel.settle(version, stay_until);
-        }
         let visited = before - budget.left;
         shard.counters.visited(visited);
         drop(guard);
@@ -285,6 +354,18 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             Next::Nothing => None,
         };
         self.shards.iter().filter_map(|shard| next(shard)).min()
+    }
+}
+
+/// Asks for the slots that a sweep is about to look at.
+fn soon<K, V>(shard: &Shard<K, V>) -> impl Fn(SlotNumber) + '_
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    |number| {
+        let slot = shard.slab.slot_if_there(number);
+        slot.into_iter().for_each(prefetch);
     }
 }
 

@@ -25,6 +25,11 @@ pub(crate) struct Helpers {
 pub(crate) type Spawn = Box<dyn Fn(usize, &dyn Fn() -> Task) + Send + Sync>;
 
 impl Helpers {
+    /// Whether there is anybody to be asked.
+    pub(crate) fn are_there(&self) -> bool {
+        self.spawn.is_some()
+    }
+
     /// Nobody.
     #[cfg(any(not(feature = "rayon"), loom))]
     pub(crate) fn none() -> Self {
@@ -36,12 +41,13 @@ impl Helpers {
         threads: usize,
         spawn: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static,
     ) -> Self {
+        let spawn = move |wanted: usize, task: &dyn Fn() -> Task| {
+            for _ in 0..wanted.min(threads) {
+                spawn(task());
+            }
+        };
         Self {
-            spawn: Some(Box::new(move |wanted, task| {
-                for _ in 0..wanted.min(threads) {
-                    spawn(task());
-                }
-            })),
+            spawn: (threads != 0).then(|| Box::new(spawn) as Spawn),
         }
     }
 

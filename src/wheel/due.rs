@@ -4,6 +4,10 @@
 //! bit above for a word of the level below that may not be empty. So an idle shard is passed by
 //! with one load per 32,768 slots.
 //!
+//! Room for a slot is made when the slot is first hinted, wherever that hint goes: the first flush of a
+//! cache that has grown would otherwise make all of it. But not on the highest level, which a flush looks
+//! through that finds nothing due.
+//!
 //! Ground rules: as for every stamped word, on every level, and setting goes from below upwards.
 
 use std::ops::Range;
@@ -12,23 +16,30 @@ use super::stamped::{Look, Part, Stamped, WIDTH, WIDTH_BITS, lower, ones, raise,
 use crate::prefetch::PREFETCHES;
 use crate::segments::Segments;
 use crate::slab::SlotNumber;
-use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Whoever comes first to a slot whose number is a multiple of this makes room for it and for those up to the next:
+/// segments begin with such slots, and no page of memory lies between two of them.
+const ROOM: u32 = WIDTH << WORDS_FIRST_BITS;
+
+/// The first segment of words has `2^WORDS_FIRST_BITS` of them.
+const WORDS_FIRST_BITS: u32 = if cfg!(loom) { 0 } else { 2 };
 
 #[cfg(not(loom))]
 mod levels {
     use super::super::stamped::WIDTH_BITS;
-    use super::{AtomicU64, Segments};
+    use super::{AtomicU64, Segments, WORDS_FIRST_BITS};
     use crate::geometry::NUMBER_BITS;
     const WORDS: u32 = NUMBER_BITS - WIDTH_BITS;
-    pub(super) type Words = Segments<AtomicU64, 2, { (WORDS + 1) as usize }>;
+    pub(super) type Words = Segments<AtomicU64, WORDS_FIRST_BITS, { (WORDS + 1) as usize }>;
     pub(super) type Middle = Segments<AtomicU64, 0, { (WORDS - WIDTH_BITS + 1) as usize }>;
     pub(super) type Roots = Segments<AtomicU64, 0, { (WORDS - 2 * WIDTH_BITS + 1) as usize }>;
 }
 #[cfg(loom)]
 mod levels {
-    use super::{AtomicU64, Segments};
+    use super::{AtomicU64, Segments, WORDS_FIRST_BITS};
     // Three, so that a model may have one beside another below one word of the middle.
-    pub(super) type Words = Segments<AtomicU64, 0, 2>;
+    pub(super) type Words = Segments<AtomicU64, WORDS_FIRST_BITS, 2>;
     pub(super) type Middle = Segments<AtomicU64, 0, 1>;
     pub(super) type Roots = Segments<AtomicU64, 0, 1>;
 }
@@ -45,10 +56,26 @@ pub(crate) struct DueSet {
 
 impl DueSet {
     pub(super) fn new() -> Self {
-        Self {
+        let due = Self {
             words: Segments::new(),
             middle: Segments::new(),
             roots: Segments::new(),
+        };
+        due.prepare(0);
+        due
+    }
+
+    /// Makes room, if it is this slot's turn. An entry that overtakes that slot may find none, and makes it when it is
+    /// due; under loom all do.
+    #[inline]
+    pub(super) fn prepare(&self, slot: SlotNumber) {
+        if !cfg!(loom) && slot % ROOM == 0 {
+            let word = slot >> WIDTH_BITS;
+            self.middle.get_or_alloc(word >> WIDTH_BITS);
+            // Relaxed: written as it is, so that the system looks for its page now. If it is not, somebody has
+            // written there.
+            let cell = self.words.get_or_alloc(word);
+            let _ = cell.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -108,15 +135,6 @@ impl DueSet {
         self.roots
             .allocated(0)
             .all(|(_, root)| Stamped::load(root).bits() == 0)
-    }
-
-    /// One pass over all of the set. `false` if `look` stopped it.
-    pub(super) fn sweep(
-        &self,
-        soon: impl Fn(SlotNumber),
-        look: impl FnMut(SlotNumber) -> Look,
-    ) -> bool {
-        self.sweep_range(0..SlotNumber::MAX, soon, look).is_none()
     }
 
     /// Looks at the slots of a range. If `look` stops it: the slot at which it did. `soon` is told

@@ -130,6 +130,7 @@ impl Wheel {
         let mut reach = self.reach.load(Ordering::Relaxed);
         if reach < slot {
             reach = self.reach.fetch_max(slot, Ordering::Relaxed).max(slot);
+            self.due.prepare(slot);
         }
         // Relaxed: an old one leads to a place where the fence below tells, or a newer object.
         let mut cursor = self.cursor.load(Ordering::Relaxed);
@@ -262,14 +263,15 @@ impl Wheel {
         }
     }
 
-    /// One pass over the due set. `false` if `look` stopped it. `soon` is told of a slot some looks
-    /// before.
-    pub(crate) fn sweep(
+    /// A pass over the due set from a slot on. If `look` stops it: the slot at which it did. `soon` is told of a
+    /// slot some looks before.
+    pub(crate) fn sweep_from(
         &self,
+        first: SlotNumber,
         soon: impl Fn(SlotNumber),
         look: impl FnMut(SlotNumber) -> Look,
-    ) -> bool {
-        self.due.sweep(soon, look)
+    ) -> Option<SlotNumber> {
+        self.due.sweep_range(first..SlotNumber::MAX, soon, look)
     }
 
     /// Changes whenever a slot is added to the due set.

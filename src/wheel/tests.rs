@@ -35,7 +35,8 @@ fn open(wheel: &Wheel, tick: u64) {
 /// Puts what is in the due set but not due back into the wheel.
 fn cascade(wheel: &Wheel, deadline_of: impl Fn(SlotNumber) -> Deadline) {
     let guard = crate::pin();
-    wheel.sweep(
+    wheel.sweep_from(
+        0,
         |_| (),
         |slot| {
             let deadline = deadline_of(slot);
@@ -238,7 +239,7 @@ fn there_is_something_due_when_its_tick_has_begun() {
     open(&wheel, p);
     assert_eq!(due(&wheel), [1]);
     assert!(has_due(0), "it is in the due set, and nobody has looked");
-    wheel.sweep(|_| (), |_| Look::Finished);
+    wheel.sweep_from(0, |_| (), |_| Look::Finished);
     assert!(!has_due(1 << 40));
 }
 

@@ -6,6 +6,11 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::geometry::MAX_SLOTS;
 
+/// A pass over all of it; `false` if `look` stopped it.
+fn sweep(due: &DueSet, look: impl FnMut(SlotNumber) -> Look) -> bool {
+    due.sweep_range(0..SlotNumber::MAX, |_| (), look).is_none()
+}
+
 fn contents(due: &DueSet) -> Vec<u32> {
     due.from(0).collect()
 }
@@ -15,21 +20,43 @@ fn finished_bits_go_and_others_stay() {
     let slots = [1, 2, 31, 32, 33, 1023, 1024, 40_000, 70_000];
     let due = of(&slots);
     assert_eq!(contents(&due), slots);
-    let swept = due.sweep(
-        |_| (),
-        |slot| {
-            if slot % 2 == 0 {
-                Look::Finished
-            } else {
-                Look::Stay
-            }
-        },
-    );
+    let swept = sweep(&due, |slot| {
+        if slot % 2 == 0 {
+            Look::Finished
+        } else {
+            Look::Stay
+        }
+    });
     assert!(swept);
     assert_eq!(contents(&due), [1, 31, 33, 1023]);
     assert!(!due.is_empty());
-    assert!(due.sweep(|_| (), |_| Look::Finished));
+    assert!(sweep(&due, |_| Look::Finished));
     assert!(due.is_empty());
+}
+
+#[test]
+fn room_is_made_before_it_is_needed_but_on_the_top_level() {
+    const SLOTS: u32 = if cfg!(miri) { 1_500 } else { 40_000 };
+    let due = DueSet::new();
+    let has_room = |slot| {
+        let word = slot >> WIDTH_BITS;
+        due.words.get(word).is_some() && due.middle.get(word >> WIDTH_BITS).is_some()
+    };
+    // For the first ones from the beginning.
+    assert!(has_room(ROOM - 1) && !has_room(ROOM));
+    // It is not the others' turn.
+    due.prepare(ROOM + 1);
+    assert!(!has_room(ROOM));
+    for slot in 1..=SLOTS {
+        due.prepare(slot);
+        assert!(has_room(slot), "{slot}");
+    }
+    assert!(!has_room(4 * SLOTS));
+    assert!(due.roots.get(0).is_none() && due.is_empty());
+    // What is there stays.
+    due.set(ROOM + 1);
+    due.prepare(ROOM);
+    assert_eq!(contents(&due), [ROOM + 1]);
 }
 
 #[test]
@@ -37,19 +64,16 @@ fn a_stopped_sweep_leaves_the_rest() {
     let all: Vec<_> = (0..200).map(|n| n * 17 + 1).collect();
     let due = of(&all);
     let mut left = 7;
-    let swept = due.sweep(
-        |_| (),
-        |_| {
-            if left == 0 {
-                return Look::Stop;
-            }
-            left -= 1;
-            Look::Finished
-        },
-    );
+    let swept = sweep(&due, |_| {
+        if left == 0 {
+            return Look::Stop;
+        }
+        left -= 1;
+        Look::Finished
+    });
     assert!(!swept);
     assert_eq!(contents(&due), all[7..]);
-    assert!(due.sweep(|_| (), |_| Look::Finished));
+    assert!(sweep(&due, |_| Look::Finished));
     assert!(due.is_empty());
 }
 
@@ -59,19 +83,16 @@ fn a_bit_set_during_the_look_is_not_cleared() {
     let due = DueSet::new();
     due.set(5);
     let mut looks = 0;
-    due.sweep(
-        |_| (),
-        |slot| {
-            looks += 1;
-            if looks == 1 {
-                due.set(slot);
-            }
-            Look::Finished
-        },
-    );
+    sweep(&due, |slot| {
+        looks += 1;
+        if looks == 1 {
+            due.set(slot);
+        }
+        Look::Finished
+    });
     assert_eq!(looks, 2, "the stamp made it look again");
     // The words above were raised meanwhile too, so they keep their bits until the next pass.
-    assert!(due.sweep(|_| (), |_| unreachable!("nothing is left")));
+    assert!(sweep(&due, |_| unreachable!("nothing is left")));
     assert!(due.is_empty());
 }
 
