@@ -14,8 +14,8 @@
 //! The cache is full but for the sessions that are being exchanged. An insert that finds no room
 //! while another thread moves the last of it evicts; that is counted and shown.
 //!
-//! Exit code 1 if memory grew by more than 10 %, an insert was refused, or a session was missing
-//! that was not evicted.
+//! "NOT MET", and exit code 1 but under `cargo bench` (where others are still to come), if memory grew by more than
+//! 10 %, an insert was refused, or a session was missing that was not evicted.
 //! A thread that the system stops while it is pinned holds slots back: a machine that is busy with
 //! something else may refuse inserts here for that reason.
 #![forbid(unsafe_code)]
@@ -61,6 +61,8 @@ struct Settings {
     threads: Option<usize>,
     json: bool,
     smoke: bool,
+    /// Whether its exit code is a verdict.
+    judges: bool,
 }
 
 impl Settings {
@@ -80,6 +82,15 @@ impl Settings {
             threads: threads.map(NonZeroUsize::get),
             json: arguments.json,
             smoke,
+            judges: !arguments.bench,
+        }
+    }
+
+    fn verdict(&self, ok: bool) -> ExitCode {
+        if ok || !self.judges {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
         }
     }
 
@@ -103,7 +114,7 @@ fn main() -> ExitCode {
             print_heading(&settings);
             print(&run);
         }
-        return verdict(run.ok);
+        return settings.verdict(run.ok);
     }
     if settings.smoke {
         let ok = THREADS.map(|threads| churn(settings.work(threads)).ok);
@@ -111,7 +122,7 @@ fn main() -> ExitCode {
             "churn: {} pairs with {THREADS:?} threads: {ok:?}",
             settings.pairs
         );
-        return verdict(ok == [true; 2]);
+        return settings.verdict(ok == [true; 2]);
     }
     if !settings.json {
         print_heading(&settings);
@@ -128,15 +139,7 @@ fn main() -> ExitCode {
     if settings.json {
         println!("{}", serde_json::json!({ "runs": runs, "ok": ok }));
     }
-    verdict(ok)
-}
-
-fn verdict(ok: bool) -> ExitCode {
-    if ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    settings.verdict(ok)
 }
 
 fn in_a_process(settings: &Settings, threads: usize) -> Run {

@@ -17,20 +17,15 @@ use sessionwheel_bench::{
 const N: usize = 100_000;
 
 fn flushed<P: Peer>(group: &mut Group<'_>, ids: &[Id], what: &str, deadlines: &[Seconds]) {
-    let how = match P::EXPIRY {
-        Expiry::Deadlines => "",
-        Expiry::Scan => " (scan)",
-        Expiry::None => {
-            println!("flush/{}/{what}: n/a", P::name());
-            return;
-        }
-    };
+    if P::EXPIRY == Expiry::None {
+        println!("flush/{}/{what}: n/a", P::name());
+        return;
+    }
     let due = deadlines.iter().filter(|&&d| d < BETWEEN).count();
     if due > 0 {
         group.throughput(Throughput::Elements(due as u64));
     }
-    let name = format!("{}{how}", P::name());
-    group.bench_function(BenchmarkId::new(name, what), |b| {
+    group.bench_function(BenchmarkId::new(P::flushed_name(), what), |b| {
         b.iter_batched(
             || filled::<P>(ids, |i| deadlines[i]),
             |peer| {

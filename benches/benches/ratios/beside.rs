@@ -113,7 +113,7 @@ struct Runner<'p> {
 
 impl<'p> Runner<'p> {
     fn new<P: Peer>(population: &'p Population) -> Self {
-        Self::of::<P>(P::name(), population, Mode::Same)
+        Self::of::<P>(P::flushed_name(), population, Mode::Same)
     }
 
     fn of<C: Cache + 'p>(name: String, population: &'p Population, mode: Mode) -> Self {
@@ -175,9 +175,7 @@ pub(crate) fn waits<W: Wheel>(plan: Plan) -> Vec<Line> {
     for round in 0..plan.pairs {
         ours.run();
         peers.iter_mut().for_each(Runner::run);
-        if round < plan.reported().pairs {
-            own.iter_mut().for_each(Runner::run);
-        }
+        own.iter_mut().for_each(Runner::run);
         if round == 0 && plan.is_quick() {
             let least = peers[best(&peers, 0)].median(0);
             peers.retain(|peer| peer.median(0) <= FAR_BEHIND * least);

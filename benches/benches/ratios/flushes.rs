@@ -33,7 +33,7 @@ macro_rules! scanned {
     (@ $value:ty, $peer:ident => $run:expr; $($type:ty),*) => {
         vec![$({
             type $peer = $type;
-            Contestant::new(<$peer as Peer<$value>>::name(), $run)
+            Contestant::new(<$peer as Peer<$value>>::flushed_name(), $run)
         }),*]
     };
 }
@@ -186,8 +186,14 @@ fn each_second<W: Wheel>(n: usize, span: Seconds, seconds: Seconds, plan: Plan) 
     let mut lines = Vec::new();
     for peer in &all {
         let first = peer.name == fastest;
-        let plan = if first { plan } else { plan.reported() };
-        if first || peer.name == steadiest || peer.name == "OpenSSL" {
+        // Maxima are of as many runs as there are pairs.
+        let steady = peer.name == steadiest;
+        let plan = if first || steady {
+            plan
+        } else {
+            plan.reported()
+        };
+        if first || steady || peer.name == "OpenSSL" {
             let outcome = compare(&mut ours, &mut peer.prepare(), bar, plan);
             let line = line(9, &name, &peer.name, bar, &outcome);
             let at = if first { 0 } else { lines.len() };

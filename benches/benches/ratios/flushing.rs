@@ -148,7 +148,7 @@ pub(crate) fn drop_prepared_half<P: Peer>(n: usize) -> Run {
     })
 }
 
-/// A flush of half by the caller alone, or with the default helpers.
+/// A flush of half by the caller alone, or with a helper.
 pub(crate) fn flush_half_with<W: Wheel<V>, V: Make>(n: usize, helped: bool) -> Run {
     let ids = Ids::new(1).many(n);
     let deadlines = half(n);
@@ -223,12 +223,15 @@ pub(crate) fn every_second<P: Peer>(
         }
         let time = each(start, removed);
         let mut worst = worst.borrow_mut();
-        worst.entry(P::name()).or_default().push(worst_time as f64);
+        worst
+            .entry(P::flushed_name())
+            .or_default()
+            .push(worst_time as f64);
         time
     })
 }
 
-/// A flush that finds nothing due, by the caller alone or with the default helpers.
+/// A flush that finds nothing due, by the caller alone or with a helper.
 pub(crate) fn nothing_due<W: Wheel<u64>>(n: usize, flushes: usize, helped: bool) -> Run {
     let wheel = W::build(helped, Some(16));
     let mut draw = Ids::new(10);

@@ -7,6 +7,8 @@ use anyhow::Result;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+const OURS: &str = "sessionwheel";
+
 /// One line of a picture: of a library, whose name it begins with.
 #[derive(Debug)]
 pub(crate) struct Series {
@@ -29,7 +31,12 @@ impl Series {
     }
 
     fn is_ours(&self) -> bool {
-        self.name.starts_with("sessionwheel")
+        self.name.starts_with(OURS)
+    }
+
+    /// As it is said to who knows none of them.
+    pub(crate) fn caption(&self) -> String {
+        self.name.replace(OURS, "sessionwheel (ours)")
     }
 }
 
@@ -39,19 +46,21 @@ pub(crate) struct Words {
     pub(crate) title: String,
     pub(crate) below: &'static [&'static str],
     pub(crate) x: &'static str,
+    pub(crate) y: &'static str,
 }
 
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Told apart also by those who see few colours (Okabe and Ito).
 pub(crate) fn colour(name: &str) -> RGBColor {
-    const COLOURS: [(&str, RGBColor); 8] = [
-        ("sessionwheel", RGBColor(0, 0, 0)),
+    const COLOURS: [(&str, RGBColor); 9] = [
+        (OURS, RGBColor(0, 0, 0)),
         ("dashmap", RGBColor(230, 159, 0)),
         ("papaya", RGBColor(86, 180, 233)),
         ("scc", RGBColor(0, 158, 115)),
         ("quick_cache", RGBColor(204, 121, 167)),
         ("RwLock", RGBColor(213, 94, 0)),
+        ("16 × Mutex<LruCache>", RGBColor(150, 110, 60)),
         ("OpenSSL", RGBColor(0, 114, 178)),
         ("moka", RGBColor(140, 140, 140)),
     ];
@@ -122,8 +131,8 @@ pub(crate) fn lines(
     x_label: impl Fn(f64) -> String,
     series: &[Series],
 ) -> Result<String> {
-    const SIZE: (u32, u32) = (960, 580);
-    const NAMES: u32 = 220;
+    const SIZE: (u32, u32) = (1010, 580);
+    const NAMES: u32 = 270;
     let mut svg = String::new();
     let rest = begin(&mut svg, SIZE, words)?;
     let (left, right) = rest.split_horizontally(SIZE.0 - NAMES);
@@ -137,6 +146,7 @@ pub(crate) fn lines(
     chart
         .configure_mesh()
         .x_desc(words.x)
+        .y_desc(words.y)
         .x_label_formatter(&|x| x_label(*x))
         .y_label_formatter(&|y| time(*y))
         .y_labels(decades)
@@ -183,7 +193,7 @@ fn names(area: &Area<'_>, series: &[Series]) -> Result<()> {
         }
         area.draw(&Circle::new((14, y), 3, style.filled()))?;
         let at = (36, y - 5);
-        area.draw(&Text::new(series.name.clone(), at, text.clone()))?;
+        area.draw(&Text::new(series.caption(), at, text.clone()))?;
     }
     Ok(())
 }

@@ -103,9 +103,12 @@ fn timeline(sizes: Sizes) -> Result<Picture> {
         below: &[
             "TLS session caches, and maps used as such. One thread looks up sessions that stay and inserts new ones; from 0 on another one",
             "removes those that have expired (grey: until it is done). Each dot is the slowest operation of a quarter of a millisecond, where",
-            "it began; what took longer than a millisecond is a bar as long as it took. Lower is better. Two processors, one run each.",
+            "it began, without the time in which the system had no processor for the thread; what took longer than a millisecond is a bar as",
+            "long as it took. Lower is better. Two processors; of three runs each the one with the second longest wait. Those marked (scan)",
+            "know no expiry, and look at all that is there.",
         ],
         x: "ms since the flush began",
+        y: "slowest",
     };
     let panels = measure::timelines(sizes);
     Ok(Picture {
@@ -119,10 +122,12 @@ fn lookup(sizes: Sizes) -> Result<Picture> {
     let words = Words {
         title: "Time to find a session, by the number of sessions in the cache".into(),
         below: &[
-            "A hit on a random id, on one thread; the state that is found is a reference-counted pointer, which is cloned and dropped again.",
-            "The best of three runs of a million lookups. Lower is better. OpenSSL is not measured above 1 M sessions, for want of memory.",
+            "TLS session caches, and maps used as such. A hit on a random id, on one thread; the state that is found is a reference-counted",
+            "pointer, which is cloned and dropped again. The best of three runs of a million lookups. Lower is better. OpenSSL is not measured",
+            "above 1 M sessions, for want of memory.",
         ],
         x: "sessions in the cache",
+        y: "time of one lookup",
     };
     Picture::of_lines(
         "lookup.svg",
@@ -139,10 +144,12 @@ fn flush(sizes: Sizes) -> Result<Picture> {
             draw::thousands(sizes.flushed() as f64)
         ),
         below: &[
-            "Until the last one of them is freed, on one thread, with nobody else there. The best of three runs. Lower is better.",
-            "Most have to look at all sessions, however few have expired; OpenSSL and sessionwheel don't. moka can't be flushed on request.",
+            "TLS session caches, and maps used as such. Until the last one of them is freed, on one thread, with nobody else there. The best of",
+            "three runs. Lower is better. Those marked (scan) have to look at all sessions, however few have expired; OpenSSL and sessionwheel",
+            "don't. moka can't be flushed on request.",
         ],
         x: "share of the sessions that has expired",
+        y: "time of the flush",
     };
     let percent = |share: f64| format!("{share} %");
     Picture::of_lines("flush.svg", &words, percent, &measure::flushes(sizes))
@@ -152,10 +159,12 @@ fn insert(sizes: Sizes) -> Result<Picture> {
     let words = Words {
         title: "Time to insert one more session, by the number of sessions in the cache".into(),
         below: &[
-            "On one thread, nothing expires or is evicted. Lifetimes are equal, or random up to two hours: OpenSSL keeps a list sorted by expiry,",
-            "and walks it. dashmap and papaya keep no order of expiry. The best of three runs of up to 2,000 inserts. Lower is better.",
+            "TLS session caches, and maps used as such. On one thread, nothing expires or is evicted. Lifetimes are equal, or random up to two",
+            "hours: OpenSSL keeps a list sorted by expiry, and walks it. dashmap and papaya keep no order of expiry. The best of three runs of up",
+            "to 2,000 inserts. Lower is better.",
         ],
         x: "sessions in the cache",
+        y: "time of one insert",
     };
     Picture::of_lines(
         "insert.svg",

@@ -80,8 +80,8 @@ pub(crate) fn ratios(json: &str) -> Result<String> {
 /// its destructors.
 pub(crate) fn stall(json: &str) -> Result<String> {
     let mut table = String::from(
-        "| sessions | due | peer | flush, ms | operations beside each | lookups p50 | p99 | p99.9 | max | no flush: p99.9 \
-         | another's: p99.9 | inserts p99.9 | max | waits over 1 ms, unseen by the control |\n\
+        "| sessions | due | peer | flush, ms | operations beside each | lookups p50, µs | p99 | p99.9 | max | no flush: p99.9 \
+         | another's: p99.9 | inserts p99.9, µs | max | waits over 1 ms, unseen by the control, in so many flushes |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     let mut swept = String::from(

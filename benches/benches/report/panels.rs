@@ -16,7 +16,7 @@ pub(crate) struct Panel {
 }
 
 impl Panel {
-    fn longest(&self) -> f64 {
+    pub(crate) fn longest(&self) -> f64 {
         self.series
             .points
             .iter()
@@ -45,7 +45,7 @@ pub(crate) fn panels(words: &Words, panels: &[Panel]) -> Result<String> {
         let (area, below) = rest.split_vertically(EACH + axis);
         let caption = format!(
             "{}: longest wait {}, flush {}",
-            panel.series.name,
+            panel.series.caption(),
             time(panel.longest()),
             time(panel.flush * 1e6)
         );
@@ -64,6 +64,7 @@ pub(crate) fn panels(words: &Words, panels: &[Panel]) -> Result<String> {
         if last {
             mesh.x_desc(words.x);
         }
+        mesh.y_desc(words.y);
         mesh.draw()?;
         let flushed = [(0.0, y.start), (panel.flush, y.end)];
         let shade = RGBColor(120, 120, 120).mix(0.15).filled();

@@ -88,7 +88,7 @@ fn stalls<P: Peer>(case: &Case<'_>) {
     if !case.wanted::<P>() {
         return;
     }
-    let not_applicable = |why| print::not_applicable(case.arguments.json, &P::name(), why);
+    let not_applicable = |why| print::not_applicable(case.arguments.json, &P::flushed_name(), why);
     if P::EXPIRY == Expiry::None {
         return not_applicable("not flushed on request");
     }
@@ -109,14 +109,14 @@ fn stalls<P: Peer>(case: &Case<'_>) {
         }
     }
     for (mode, report) in Mode::ALL.into_iter().zip(&sum) {
-        print::report(case, &P::name(), mode, report);
+        print::report(case, &P::flushed_name(), mode, report);
     }
 }
 
 fn lines<P: Peer>(case: &Case<'_>) {
     if case.wanted::<P>() {
         let margin = Duration::from_millis(20);
-        print::timeline(&P::name(), &timeline::<P>(&case.population, margin));
+        print::timeline(&P::flushed_name(), &timeline::<P>(&case.population, margin));
     }
 }
 

@@ -245,13 +245,11 @@ impl<S: Hasher, V: Value> Peer<V> for LruShards<S, V> {
     fn flush(&self, at: Seconds) -> usize {
         let mut removed = 0;
         for part in &self.0 {
-            let mut part = part.lock();
-            let expired = part.iter().filter(|(_, session)| session.deadline < at);
-            let expired: Vec<Id> = expired.map(|(id, _)| *id).collect();
-            for id in &expired {
-                part.pop(id);
-            }
-            removed += expired.len();
+            part.lock().retain(|_, session| {
+                let stays = session.deadline >= at;
+                removed += usize::from(!stays);
+                stays
+            });
         }
         removed
     }

@@ -63,6 +63,15 @@ pub trait Peer<V: Value = Payload>: Send + Sync + Sized + 'static {
     /// Its name in tables.
     fn name() -> String;
 
+    /// The same where it is flushed: who scans is marked so.
+    fn flushed_name() -> String {
+        let how = match Self::EXPIRY {
+            Expiry::Scan => " (scan)",
+            Expiry::Deadlines | Expiry::None => "",
+        };
+        Self::name() + how
+    }
+
     /// How it flushes.
     const EXPIRY: Expiry;
     /// Whether it holds to a maximum and makes room by itself.

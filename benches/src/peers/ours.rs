@@ -9,7 +9,7 @@ use crate::{Id, Payload};
 
 /// Ours: the map, or the session cache above it.
 pub trait Wheel<V: Value = Payload>: Peer<V> {
-    /// An empty one with these shards, whose flushes stay on their thread unless they are `helped`.
+    /// An empty one with these shards, whose flushes stay on their thread unless they are `helped`, by one other.
     fn build(helped: bool, shards: Option<usize>) -> Self;
 
     /// One with a maximum that nothing here reaches and with the helpers that it has by default.
@@ -99,9 +99,8 @@ impl<V: Value> Peer<V> for Ours<V> {
 impl<V: Value> Wheel<V> for Ours<V> {
     fn build(helped: bool, shards: Option<usize>) -> Self {
         let mut builder = ExpiringMap::builder();
-        if !helped {
-            builder = builder.helpers(0, |_| ());
-        }
+        let helpers = usize::from(helped);
+        builder = builder.helpers(helpers, rayon_core::spawn);
         if let Some(shards) = shards {
             builder = builder.shards(shards);
         }

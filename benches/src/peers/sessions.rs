@@ -92,9 +92,8 @@ impl<V: Value> Wheel<V> for Sessions<V> {
     fn build(helped: bool, shards: Option<usize>) -> Self {
         Self::with(|mut builder| {
             builder = builder.maximum(None);
-            if !helped {
-                builder = builder.helpers(0, |_| ());
-            }
+            let helpers = usize::from(helped);
+            builder = builder.helpers(helpers, rayon_core::spawn);
             if let Some(shards) = shards {
                 builder = builder.shards(shards);
             }
