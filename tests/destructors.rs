@@ -205,7 +205,6 @@ fn a_bounded_flush_drops_no_more_than_its_budget() {
     assert_eq!(most, BUDGET as u64);
 }
 
-/// Another thread is pinned until nearly all has been removed, so that hardly anything could be dropped before.
 /// Says when it goes.
 struct Numbered(u64, Arc<Mutex<Vec<u64>>>);
 
@@ -244,6 +243,7 @@ fn a_flush_drops_together_what_came_together_although_it_went_to_different_shard
     assert_eq!(map.flush(at(1_001)).removed as u64, N / 2);
 }
 
+/// Another thread is pinned until nearly all has been removed, so that hardly anything could be dropped before.
 #[test]
 fn a_flush_at_a_pace_has_dropped_all_when_it_returns() {
     const SESSIONS: u64 = 5_000;

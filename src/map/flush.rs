@@ -17,7 +17,7 @@ use super::shard::Shard;
 use super::types::Swept;
 use crate::inside::Inside;
 use crate::prefetch::prefetch;
-use crate::reclaim;
+use crate::reclaim::{self, Guard};
 use crate::slab::{Deadline, Moment, Origin, SlotNumber};
 use crate::sync::atomic::Ordering;
 use crate::sync::yield_now;
@@ -29,7 +29,11 @@ use crate::wheel::{Look, Next};
 const TRIES: usize = if cfg!(loom) { 1 } else { 128 };
 
 /// So many slots a flush looks at in one shard before it goes on with the next: one batch's, if all are removed.
-const PART: usize = 256;
+const PART: usize = if cfg!(any(shuttle, sessionwheel_tiny)) {
+    3
+} else {
+    256
+};
 
 /// What had been removed and not dropped at some time.
 pub(crate) struct Debris(Vec<Goal>);
@@ -208,10 +212,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             shard.wheel.settle(version, pass.stay_until);
         }
         visited += looks;
-        shard.counters.visited(visited);
-        drop(guard);
-        step!("sweep: is done");
-        shard.slab.recycle(Origin::Flushed, u64::MAX);
+        let mut drops = u64::MAX;
+        end_part(shard, guard, visited, &mut drops);
         Swept {
             removed,
             visited,
@@ -238,10 +240,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         budget.drops = batch.drops;
         drop(batch);
         let visited = before - budget.left;
-        shard.counters.visited(visited);
-        drop(guard);
-        step!("sweep: is done");
-        budget.drops -= shard.slab.recycle(Origin::Flushed, budget.drops);
+        end_part(shard, guard, visited, &mut budget.drops);
         Swept {
             removed,
             visited,
@@ -355,6 +354,18 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         };
         self.shards.iter().filter_map(|shard| next(shard)).min()
     }
+}
+
+/// Lets go of the guard, and drops what is ripe: `drops` entries at the most, which are taken off it.
+fn end_part<K, V>(shard: &Shard<K, V>, guard: Guard, visited: usize, drops: &mut u64)
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    shard.counters.visited(visited);
+    drop(guard);
+    step!("sweep: is done");
+    *drops -= shard.slab.recycle(Origin::Flushed, *drops);
 }
 
 /// Asks for the slots that a sweep is about to look at.

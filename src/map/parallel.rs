@@ -20,6 +20,8 @@ type Task = Box<dyn FnOnce() + Send>;
 /// Threads that may help: how many to ask, and how.
 pub(crate) struct Helpers {
     pub(crate) spawn: Option<Spawn>,
+    /// Whether there is anybody now.
+    there: fn() -> bool,
 }
 
 pub(crate) type Spawn = Box<dyn Fn(usize, &dyn Fn() -> Task) + Send + Sync>;
@@ -27,13 +29,16 @@ pub(crate) type Spawn = Box<dyn Fn(usize, &dyn Fn() -> Task) + Send + Sync>;
 impl Helpers {
     /// Whether there is anybody to be asked.
     pub(crate) fn are_there(&self) -> bool {
-        self.spawn.is_some()
+        self.spawn.is_some() && (self.there)()
     }
 
     /// Nobody.
     #[cfg(any(not(feature = "rayon"), loom))]
     pub(crate) fn none() -> Self {
-        Self { spawn: None }
+        Self {
+            spawn: None,
+            there: || false,
+        }
     }
 
     /// A function that runs a task on another thread, and how many threads there are.
@@ -48,6 +53,7 @@ impl Helpers {
         };
         Self {
             spawn: (threads != 0).then(|| Box::new(spawn) as Spawn),
+            there: || true,
         }
     }
 
@@ -70,6 +76,11 @@ impl Helpers {
                     }
                 });
             })),
+            // As above: the caller works too.
+            there: || {
+                let others = || rayon_core::current_num_threads() > 1;
+                has_the_pool() && contain(others) == Some(true)
+            },
         }
     }
 }

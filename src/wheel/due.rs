@@ -4,7 +4,7 @@
 //! bit above for a word of the level below that may not be empty. So an idle shard is passed by
 //! with one load per 32,768 slots.
 //!
-//! Room for a slot is made when the slot is first hinted, wherever that hint goes: the first flush of a
+//! Room is made for a block of slots when the first of them is hinted, wherever that hint goes: the first flush of a
 //! cache that has grown would otherwise make all of it. But not on the highest level, which a flush looks
 //! through that finds nothing due.
 //!
@@ -18,8 +18,7 @@ use crate::segments::Segments;
 use crate::slab::SlotNumber;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Whoever comes first to a slot whose number is a multiple of this makes room for it and for those up to the next:
-/// segments begin with such slots, and no page of memory lies between two of them.
+/// Slots in a block. Segments begin with a block, and no page of memory lies between two of them.
 const ROOM: u32 = WIDTH << WORDS_FIRST_BITS;
 
 /// The first segment of words has `2^WORDS_FIRST_BITS` of them.
@@ -61,15 +60,21 @@ impl DueSet {
             middle: Segments::new(),
             roots: Segments::new(),
         };
-        due.prepare(0);
+        due.make_room(0);
         due
     }
 
-    /// Makes room, if it is this slot's turn. An entry that overtakes that slot may find none, and makes it when it is
-    /// due; under loom all do.
+    /// A slot has been hinted that is higher than all before, the highest of which was `before`: makes room if it is the
+    /// first of its block. (Who sets a bit without any makes it then; under loom everybody does.)
     #[inline]
-    pub(super) fn prepare(&self, slot: SlotNumber) {
-        if !cfg!(loom) && slot % ROOM == 0 {
+    pub(super) fn prepare(&self, slot: SlotNumber, before: SlotNumber) {
+        if before / ROOM < slot / ROOM {
+            self.make_room(slot);
+        }
+    }
+
+    fn make_room(&self, slot: SlotNumber) {
+        if !cfg!(loom) {
             let word = slot >> WIDTH_BITS;
             self.middle.get_or_alloc(word >> WIDTH_BITS);
             // Relaxed: written as it is, so that the system looks for its page now. If it is not, somebody has
@@ -149,7 +154,9 @@ impl DueSet {
             return None;
         }
         let mut stopped = None;
-        let mut ahead = self.from(range.start);
+        let mut ahead = self
+            .from(range.start)
+            .skip_while(|&slot| slot < range.start);
         ahead.by_ref().take(AHEAD).for_each(&soon);
         let mut look = |slot| {
             if AHEAD != 0 {

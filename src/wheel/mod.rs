@@ -129,8 +129,9 @@ impl Wheel {
         // Relaxed, here and in `prefetch`: it only decides how a tick keeps the slot.
         let mut reach = self.reach.load(Ordering::Relaxed);
         if reach < slot {
-            reach = self.reach.fetch_max(slot, Ordering::Relaxed).max(slot);
-            self.due.prepare(slot);
+            let before = self.reach.fetch_max(slot, Ordering::Relaxed);
+            self.due.prepare(slot, before);
+            reach = before.max(slot);
         }
         // Relaxed: an old one leads to a place where the fence below tells, or a newer object.
         let mut cursor = self.cursor.load(Ordering::Relaxed);

@@ -242,16 +242,20 @@ fn worst_single(
         ours.iter().copied().zip(theirs.iter().copied()).collect()
     };
     let bar = Bar::TimeAtMost(1.0);
-    let mut outcome = outcome_of_medians(&pairs(), bar);
-    if bar.straddled_by(outcome.interval) && outcome.pairs.len() < plan.more {
-        let peer = all.iter().find(|peer| peer.name == steadiest);
-        let mut theirs = peer.expect("who was measured").prepare();
-        while pairs().len() < plan.more {
+    let peer = all.iter().find(|peer| peer.name == steadiest);
+    let mut theirs = peer.expect("who was measured").prepare();
+    let mut outcome = |least: usize| {
+        while pairs().len() < least {
             ours();
             theirs();
         }
-        outcome = outcome_of_medians(&pairs(), bar);
-    }
+        outcome_of_medians(&pairs(), bar)
+    };
+    let first = outcome(plan.pairs);
+    let outcome = match bar.straddled_by(first.interval) {
+        true => outcome(plan.more),
+        false => first,
+    };
     line(9, &format!("{name}, worst"), &steadiest, bar, &outcome)
 }
 

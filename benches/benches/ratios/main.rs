@@ -164,7 +164,7 @@ fn main() -> ExitCode {
         eprintln!("row {row}: {:.1} s", begun.elapsed().as_secs_f64());
         for line in measured {
             lines += usize::from(!line.bar.is_nan());
-            met += usize::from(line.ok && !line.bar.is_nan());
+            met += usize::from(line.ok && !line.unsure && !line.bar.is_nan());
             if arguments.json {
                 println!("{}", serde_json::json!(line));
             } else {

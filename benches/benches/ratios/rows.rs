@@ -19,14 +19,13 @@ pub(crate) struct Line {
     pub(crate) pairs: usize,
     /// Not a number where there is none.
     pub(crate) bar: f64,
-    /// Whether the median meets the bar, and for sure; of a line without a bar always.
+    /// Whether the median meets the bar; the table says `~` all the same where it is unsure.
     pub(crate) ok: bool,
     /// The interval straddles the bar, after all pairs.
     pub(crate) unsure: bool,
 }
 
 pub(crate) fn line(row: u8, name: &str, best_peer: &str, bar: Bar, outcome: &Outcome) -> Line {
-    let unsure = bar.straddled_by(outcome.interval);
     Line {
         row,
         name: name.into(),
@@ -38,8 +37,8 @@ pub(crate) fn line(row: u8, name: &str, best_peer: &str, bar: Bar, outcome: &Out
         interval: outcome.interval,
         pairs: outcome.pairs.len(),
         bar: bar.number(),
-        ok: bar.holds(outcome.ratio) && !unsure,
-        unsure,
+        ok: bar.holds(outcome.ratio),
+        unsure: bar.straddled_by(outcome.interval),
     }
 }
 

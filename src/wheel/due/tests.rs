@@ -44,18 +44,20 @@ fn room_is_made_before_it_is_needed_but_on_the_top_level() {
     };
     // For the first ones from the beginning.
     assert!(has_room(ROOM - 1) && !has_room(ROOM));
-    // It is not the others' turn.
-    due.prepare(ROOM + 1);
+    // The first of a block is whoever comes first, and no other.
+    due.prepare(ROOM + 1, ROOM);
     assert!(!has_room(ROOM));
-    for slot in 1..=SLOTS {
-        due.prepare(slot);
+    due.prepare(ROOM + 1, ROOM - 1);
+    assert!(has_room(ROOM));
+    for slot in ROOM + 2..=SLOTS {
+        due.prepare(slot, slot - 1);
         assert!(has_room(slot), "{slot}");
     }
     assert!(!has_room(4 * SLOTS));
     assert!(due.roots.get(0).is_none() && due.is_empty());
     // What is there stays.
     due.set(ROOM + 1);
-    due.prepare(ROOM);
+    due.prepare(ROOM, 0);
     assert_eq!(contents(&due), [ROOM + 1]);
 }
 
