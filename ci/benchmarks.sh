@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures BENCHMARKS.md's stalls and ratios, and writes these tables and the pictures. Wants the
-# machine for itself. (The session cache, OpenSSL's servers and Redis have commands of their own on that page.)
+# machine for itself. (The session cache, OpenSSL's servers and Redis have commands of their own in docs/single-runs.md.)
 #   ci/benchmarks.sh --quick    fewer pairs in the ratios
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -20,7 +20,7 @@ sys.exit(times["sessionwheel"] > 1.2)
 PYTHON
 }
 
-# By BENCHMARKS.md's command. Two tries, since it is a time that is held to a bar: of whole handshakes, beside others in the
+# By the command of docs/single-runs.md. Two tries, since it is a time that is held to a bar: of whole handshakes, beside others in the
 # same run.
 storm_openssl() {
     local try report=$TARGET/ci/storm-openssl.json
