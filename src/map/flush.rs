@@ -45,7 +45,8 @@ struct Goal {
     retired: u64,
 }
 
-/// A pass over one shard's due set.
+/// A pass over one shard's due set, in parts. Nothing is held between them: an entry that has been looked at and may
+/// expire earlier since then was hinted anew, which moves the set's version, and what the pass would note counts for nothing.
 struct Pass {
     shard: usize,
     /// The due set's version when it began, and the slot with which it goes on.
