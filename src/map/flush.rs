@@ -107,12 +107,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         } else {
             let drops = needs_drop::<K>() || needs_drop::<V>();
             let mut passes: Vec<Pass> = due.iter().map(|&index| Pass::new(index)).collect();
+            // A flush that is soon over goes from shard to shard.
+            let mut most = 4 * PART;
             while !passes.is_empty() {
                 let part = if drops && passes.len() > 1 {
-                    PART
+                    most
                 } else {
                     usize::MAX
                 };
+                most = PART;
                 passes.retain_mut(|pass| {
                     let part = self.pass(pass, at, part);
                     let remaining = part.remaining;
