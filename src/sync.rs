@@ -47,6 +47,10 @@ mod imp {
     pub(crate) mod thread {
         pub(crate) use super::checker::thread::{Thread, current, park};
         pub(crate) use std::thread::available_parallelism;
+        /// There is no time: a yield.
+        pub(crate) fn sleep(_: std::time::Duration) {
+            super::checker::thread::yield_now();
+        }
         #[cfg(not(crossbeam_loom))]
         pub(crate) use std::thread::panicking;
     }

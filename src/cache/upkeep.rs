@@ -15,7 +15,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// When it returns, every session that had expired by the time it began,
     /// and whose insertion had returned, is gone, whatever other threads are
     /// doing. Lookups, insertions and takes go on meanwhile and wait for
-    /// nothing.
+    /// nothing. (It itself waits for those that are under way, up to some 20 ms, before it destroys values:
+    /// see [`ExpiringMap::flush`](crate::ExpiringMap::flush).)
     ///
     /// The manual page of OpenSSL's `SSL_CTX_flush_sessions` makes the same
     /// promise for the time it is given; for a time other than now, see

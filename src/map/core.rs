@@ -28,6 +28,8 @@ pub(super) struct Core<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     pub(super) surplus_rotor: AtomicUsize,
     /// Whether a thread calls the roll before it gives up.
     pub(super) rolling: AtomicUsize,
+    /// Whether who last dropped what was removed has left some of it.
+    pub(super) held_back: AtomicUsize,
 }
 
 /// A shard, its number, and the hash by which its table looks.
@@ -60,6 +62,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             flush_rotor: AtomicUsize::new(0),
             surplus_rotor: AtomicUsize::new(0),
             rolling: AtomicUsize::new(0),
+            held_back: AtomicUsize::new(0),
         };
         core.prepare_for(maximum);
         core

@@ -1,8 +1,9 @@
 //! Flush and reclaim: what has expired leaves, and what has left is dropped.
 //!
 //! Ground rules:
-//! - A flush never waits for anyone but helpers of its own that have begun a shard; one that is done alone for
-//!   nobody.
+//! - To remove, a flush waits for nobody but helpers of its own that have begun a shard; one that is done alone for
+//!   nobody at all.
+//! - To drop what was removed, it waits for threads that are pinned, but not for long: see [`RESTS`].
 //! - Values are dropped while no guard of the flush's own is held: their destructors are strangers'.
 //! - What flushes remove goes by the *flushed* lane and is dropped by flushes.
 //! - One that is done alone goes through its shards in turn, a part of each at a time, if entries own anything:
@@ -10,6 +11,7 @@
 //!   it is dropped while it is in cache, and not by each shard anew.
 
 use std::mem::needs_drop;
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::core::Core;
@@ -20,13 +22,20 @@ use crate::prefetch::prefetch;
 use crate::reclaim::{self, Guard};
 use crate::slab::{Deadline, Moment, Origin, SlotNumber};
 use crate::sync::atomic::Ordering;
-use crate::sync::yield_now;
+use crate::sync::{thread, yield_now};
 use crate::time::Timestamp;
 use crate::wheel::{Look, Next};
 
-/// So often in a row a flush tries to drop what it removed without getting anywhere. Other threads
+/// So often in a row who drops what was removed tries without getting anywhere. Other threads
 /// are pinned for the length of one operation, unless they hold a guard, or were descheduled.
-const TRIES: usize = if cfg!(loom) { 1 } else { 128 };
+const TRIES: u32 = if cfg!(loom) { 1 } else { 128 };
+
+/// And then so often with a rest before it: for 20 ms in all. A thread that was descheduled while it was pinned comes to its
+/// next turn when all have had theirs that want the same processor, 3 to 4 ms each.
+const RESTS: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 128 };
+
+/// How long a rest is: operating systems don't wake a thread much more exactly.
+const REST: Duration = Duration::from_micros(100);
 
 /// So many slots a flush looks at in one shard before it goes on with the next: one batch's, if all are removed.
 const PART: usize = if cfg!(any(shuttle, sessionwheel_tiny)) {
@@ -127,7 +136,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 });
             }
         }
-        self.drop_garbage(&due, Origin::Flushed);
+        self.drop_garbage(Origin::Flushed);
         swept
     }
 
@@ -254,49 +263,72 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
     /// Drives the epoch and drops what is ripe until as much has been dropped as was waiting, or
     /// nothing moves. What others retire meanwhile is not waited for.
-    pub(super) fn drop_garbage(&self, shards: &[usize], origin: Origin) {
-        let debris = self.debris_of(shards, &[origin]);
-        let mut before = self.left_of(&debris);
+    pub(super) fn drop_garbage(&self, origin: Origin) {
+        self.drop_garbage_pausing(origin, |rest| match rest {
+            Some(rest) => thread::sleep(rest),
+            None => yield_now(),
+        });
+    }
+
+    /// `pause` is what comes between a try in vain and another one: a rest, or others' turn.
+    pub(super) fn drop_garbage_pausing(
+        &self,
+        origin: Origin,
+        mut pause: impl FnMut(Option<Duration>),
+    ) {
+        let debris = self.debris(&[origin]);
+        let mut left = self.left_of(&debris);
         // An outer guard of this thread's holds the epoch, or an outer call is at it already: no
         // use in trying often.
         let nested = reclaim::is_pinned() || Inside::anything();
-        let most = if nested { 1 } else { TRIES };
+        // Relaxed: a hint. Who holds a guard for long is waited for once, and not by each flush anew.
+        let held_back = self.held_back.load(Ordering::Relaxed) != 0;
+        let most = match (nested, held_back) {
+            (true, _) => 1,
+            (false, true) => TRIES,
+            (false, false) => TRIES + RESTS,
+        };
         let mut tries = 0;
-        while before != 0 && tries < most {
-            let now = self.drop_debris(&debris, u64::MAX);
-            if now == before {
-                tries += 1;
-                yield_now();
-            } else {
-                tries = 0;
+        while left != 0 {
+            let before = left;
+            left = self.drop_debris(&debris, u64::MAX);
+            if left != before {
+                // Who rests already does not begin anew: he would rest without a bound.
+                tries = if tries < TRIES { 0 } else { tries };
+                continue;
             }
-            before = now;
+            tries += 1;
+            if tries == most {
+                break;
+            }
+            pause((tries >= TRIES).then_some(REST));
+        }
+        if !nested && (left != 0) != held_back {
+            self.held_back
+                .store(usize::from(left != 0), Ordering::Relaxed);
         }
     }
 
     /// What has been removed so far and not dropped.
-    #[cfg(not(any(loom, shuttle)))]
     pub(super) fn debris(&self, origins: &[Origin]) -> Debris {
-        let all: Vec<usize> = (0..self.shards.len()).collect();
-        self.debris_of(&all, origins)
-    }
-
-    fn debris_of(&self, shards: &[usize], origins: &[Origin]) -> Debris {
         let goal = |shard: usize, origin| Goal {
             shard,
             origin,
             retired: self.shards[shard].slab.retired(origin),
         };
-        let of = |&origin| shards.iter().map(move |&shard| goal(shard, origin));
-        Debris(origins.iter().flat_map(of).collect())
+        let shards = 0..self.shards.len();
+        let of = |&origin| shards.clone().map(move |shard| goal(shard, origin));
+        let all = origins.iter().flat_map(of);
+        Debris(all.filter(|goal| self.left(goal) != 0).collect())
+    }
+
+    fn left(&self, goal: &Goal) -> u64 {
+        let slab = &self.shards[goal.shard].slab;
+        slab.left_to(goal.retired, goal.origin)
     }
 
     fn left_of(&self, debris: &Debris) -> u64 {
-        let left = |goal: &Goal| {
-            let slab = &self.shards[goal.shard].slab;
-            slab.left_to(goal.retired, goal.origin)
-        };
-        debris.0.iter().map(left).sum()
+        debris.0.iter().map(|goal| self.left(goal)).sum()
     }
 
     /// Drives the epoch and drops what is ripe of it (or was removed later), `most` at the most. How much is
@@ -318,9 +350,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 
     pub(super) fn reclaim(&self) -> u64 {
-        let all: Vec<usize> = (0..self.shards.len()).collect();
-        self.drop_garbage(&all, Origin::Single);
-        self.drop_garbage(&all, Origin::Flushed);
+        self.drop_garbage(Origin::Single);
+        self.drop_garbage(Origin::Flushed);
         self.shards.iter().map(|shard| shard.slab.garbage()).sum()
     }
 

@@ -117,6 +117,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// another thread is evicting just then counts in [`len`](Self::len) until that insert has made
     /// use of its place.)
     ///
+    /// Once all is removed it waits for threads that are in the middle of an operation, or hold a guard, before it drops
+    /// the values: for some 20 ms at the most, and after that not again until all could be dropped. It does
+    /// not wait where the thread itself holds a guard, nor inside a listener or destructor.
+    ///
     /// It looks at no more slots than it removes entries, plus a constant per shard, plus survivors
     /// once per wheel level in their life and once per flush within the tick in which they expire, plus
     /// what left early or was re-timed, once in the tick in which it would have expired.
@@ -331,7 +335,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     ///
     /// Flushes and inserts do this as they go; call it when the map falls idle, or when secrets
     /// have to be gone. While this thread or another holds a guard it can do little, and so it can
-    /// from the destructor of a thread-local: call it earlier.
+    /// from the destructor of a thread-local: call it earlier. It waits as a [flush](Self::flush) does.
     pub fn reclaim(&self) -> usize {
         self.core.reclaim() as usize
     }

@@ -1,13 +1,15 @@
 //! One thread at a time: what calls say and leave behind, down to numbers that nobody outside sees.
 
 use std::cell::Cell;
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use super::evict::SURPLUS;
 use super::*;
 use crate::geometry::POSITIONS;
-use crate::slab::Deadline;
+use crate::slab::{Deadline, Origin};
 use crate::sync::atomic::Ordering;
+use crate::sync::thread::{JoinHandle, spawn};
 use crate::sync::{OnceLock, yield_now};
 
 const TICK_BITS: u32 = 4;
@@ -93,6 +95,83 @@ fn what_was_removed_is_left_to_drop_until_no_guard_is_held() {
     assert_eq!(map.stats().garbage, 0);
 }
 
+/// A guard that another thread holds until it is told to let go.
+struct Held {
+    let_go: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Held {
+    fn new() -> Self {
+        let (pinned, is_pinned) = mpsc::channel();
+        let (let_go, told) = mpsc::channel();
+        let thread = spawn(move || {
+            let guard = reclaim::pin();
+            pinned.send(()).expect("somebody waits");
+            told.recv().expect("somebody says it");
+            drop(guard);
+        });
+        is_pinned.recv().expect("it is pinned");
+        Self { let_go, thread }
+    }
+
+    fn let_go(self) {
+        self.let_go.send(()).expect("it listens");
+        self.thread.join().expect("no panic");
+    }
+}
+
+#[test]
+fn who_is_held_back_rests_once_and_not_again_before_he_got_on() {
+    let map = map(4, None);
+    // How often others had their turn, how often it rested then, and for how long.
+    let pauses = || {
+        let (mut turns, mut rests, mut rested) = (0, 0, Duration::ZERO);
+        map.core.drop_garbage_pausing(Origin::Single, |rest| {
+            assert!(rest.is_some() || rests == 0);
+            *if rest.is_some() {
+                &mut rests
+            } else {
+                &mut turns
+            } += 1;
+            rested += rest.unwrap_or_default();
+        });
+        (turns, rests, rested)
+    };
+    let none = (0, 0, Duration::ZERO);
+    let mut other = Held::new();
+    for round in 0..3 {
+        fill(&map, 0..10, at(500));
+        assert_eq!(pauses(), none, "nothing to drop");
+        assert!((0..10).all(|key| map.remove(&key)));
+        let guard = map.pin();
+        assert_eq!(pauses(), none, "no hope");
+        drop(guard);
+        let rested = Duration::from_micros(12_800);
+        assert_eq!(pauses(), (127, 128, rested), "round {round}");
+        let again = (127, 0, Duration::ZERO);
+        assert_eq!(pauses(), again, "round {round}");
+        assert_eq!(map.stats().garbage, 10);
+        // Lets go while somebody is at it.
+        let mut held = Some(other);
+        let mut paused = 0;
+        map.core.drop_garbage_pausing(Origin::Single, |_| {
+            paused += 1;
+            if let Some(other) = held.take() {
+                other.let_go();
+            }
+            // As long as other tests hold the epoch back.
+            let debris = map.debris();
+            while map.drop_debris(&debris, u64::MAX) > 0 {
+                yield_now();
+            }
+        });
+        assert_eq!((paused, map.stats().garbage), (1, 0));
+        other = Held::new();
+    }
+    other.let_go();
+}
+
 /// A value whose destructor fails.
 struct Loud;
 
@@ -116,12 +195,19 @@ fn destructors_that_panic_are_counted() {
 #[test]
 fn a_flush_drops_what_others_have_left() {
     let map = map(4, None);
-    fill(&map, 1..=100, at(500));
-    let guard = map.pin();
-    assert_eq!(map.flush_alone(at(501)).removed, 100);
-    let waiting = each_shard(&map, |shard| shard.slab.garbage());
-    assert_eq!(waiting.iter().sum::<u64>(), 100);
-    drop(guard);
+    let leave = || {
+        fill(&map, 1..=100, at(500));
+        let guard = map.pin();
+        assert_eq!(map.flush_alone(at(501)).removed, 100);
+        let waiting = each_shard(&map, |shard| shard.slab.garbage());
+        assert_eq!(waiting.iter().sum::<u64>(), 100);
+        drop(guard);
+    };
+    leave();
+    while map.stats().garbage > 0 {
+        assert_eq!(map.flush_alone(at(501)).removed, 0);
+    }
+    leave();
     // Nothing is due any more. Each turn drops ten at the most; none as long as other tests hold the epoch back.
     let mut turns = 0;
     while map.stats().garbage > 0 {
