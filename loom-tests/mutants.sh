@@ -268,7 +268,7 @@ mutants() {
         with src/map/insert.rs 'route.shard.counters.exhausted();' \
             'drop(self.evict(route.index, now, &mut Evicted::default(), &guard)); route.shard.counters.exhausted();'
     mutant N2 "a reclamation forgets what has left one by one" memory/take_by_a_thread_that_ends_against_get \
-        with $flush 'self.drop_garbage(Origin::Single);' ''
+        with $flush '&[Origin::Single, Origin::Flushed]' '&[Origin::Flushed]'
     mutant N3 "what waits lives on when the map is gone" memory/drop_against_a_collection \
         with src/map/core.rs 'shard.slab.clear_exclusive(&mut exclusive);' 'let _ = (shard, &mut exclusive);'
 

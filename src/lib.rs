@@ -59,7 +59,8 @@
 //!   half-way.
 //! - **Nobody waits for a flush.** No operation on a session takes a lock or waits for another
 //!   thread. A listener or destructor that takes long holds up the thread that runs it, and no
-//!   other, but for a parallel flush, which waits for helpers that have begun a shard. (While a
+//!   other, but for flushes and their like: a parallel one waits for helpers that have begun a shard, and one that has removed
+//!   everything waits for some 20 ms at the most before it leaves values to the next. (While a
 //!   listener runs nothing that leaves a map can be reused, as if a guard were held: see
 //!   [`InsertError::Exhausted`].)
 //! - **Atomic operations on a key.** Of any number of takers one gets the session. A replacement shows

@@ -15,8 +15,9 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// When it returns, every session that had expired by the time it began,
     /// and whose insertion had returned, is gone, whatever other threads are
     /// doing. Lookups, insertions and takes go on meanwhile and wait for
-    /// nothing. (It itself waits for those that are under way, up to some 20 ms, before it destroys values:
-    /// see [`ExpiringMap::flush`](crate::ExpiringMap::flush).)
+    /// nothing. (Before it destroys values the flush waits for those that are under way, some 20 ms at the most,
+    /// and as long again for what was [purged](Self::purge): see [`ExpiringMap::flush`](crate::ExpiringMap::flush).
+    /// [`flush_within`](Self::flush_within) does not wait.)
     ///
     /// The manual page of OpenSSL's `SSL_CTX_flush_sessions` makes the same
     /// promise for the time it is given; for a time other than now, see

@@ -3,7 +3,7 @@
 //! Ground rules:
 //! - To remove, a flush waits for nobody but helpers of its own that have begun a shard; one that is done alone for
 //!   nobody at all.
-//! - To drop what was removed, it waits for threads that are pinned, but not for long: see [`RESTS`].
+//! - To drop what was removed, it waits for threads that are pinned, but not for long: see [`PATIENCE`].
 //! - Values are dropped while no guard of the flush's own is held: their destructors are strangers'.
 //! - What flushes remove goes by the *flushed* lane and is dropped by flushes.
 //! - One that is done alone goes through its shards in turn, a part of each at a time, if entries own anything:
@@ -11,7 +11,7 @@
 //!   it is dropped while it is in cache, and not by each shard anew.
 
 use std::mem::needs_drop;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::core::Core;
@@ -30,9 +30,9 @@ use crate::wheel::{Look, Next};
 /// are pinned for the length of one operation, unless they hold a guard, or were descheduled.
 const TRIES: u32 = if cfg!(loom) { 1 } else { 128 };
 
-/// And then so often with a rest before it: for 20 ms in all. A thread that was descheduled while it was pinned comes to its
+/// And then with rests in between, of so much time in all. A thread that was descheduled while it was pinned comes to its
 /// next turn when all have had theirs that want the same processor, 3 to 4 ms each.
-const RESTS: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 128 };
+const PATIENCE: Duration = Duration::from_millis(if cfg!(any(loom, shuttle)) { 0 } else { 20 });
 
 /// How long a rest is: operating systems don't wake a thread much more exactly.
 const REST: Duration = Duration::from_micros(100);
@@ -136,7 +136,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 });
             }
         }
-        self.drop_garbage(Origin::Flushed);
+        self.drop_garbage(&[Origin::Flushed]);
         swept
     }
 
@@ -263,49 +263,56 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
 
     /// Drives the epoch and drops what is ripe until as much has been dropped as was waiting, or
     /// nothing moves. What others retire meanwhile is not waited for.
-    pub(super) fn drop_garbage(&self, origin: Origin) {
-        self.drop_garbage_pausing(origin, |rest| match rest {
-            Some(rest) => thread::sleep(rest),
-            None => yield_now(),
+    pub(super) fn drop_garbage(&self, origins: &[Origin]) {
+        self.drop_garbage_resting(origins, |time| {
+            let begun = Instant::now();
+            thread::sleep(time);
+            begun.elapsed()
         });
     }
 
-    /// `pause` is what comes between a try in vain and another one: a rest, or others' turn.
-    pub(super) fn drop_garbage_pausing(
+    /// `rest` rests for about as long as it is told, and says how long it was.
+    pub(super) fn drop_garbage_resting(
         &self,
-        origin: Origin,
-        mut pause: impl FnMut(Option<Duration>),
+        origins: &[Origin],
+        mut rest: impl FnMut(Duration) -> Duration,
     ) {
-        let debris = self.debris(&[origin]);
+        let debris = self.debris(origins);
         let mut left = self.left_of(&debris);
+        if left == 0 {
+            return;
+        }
         // An outer guard of this thread's holds the epoch, or an outer call is at it already: no
         // use in trying often.
         let nested = reclaim::is_pinned() || Inside::anything();
         // Relaxed: a hint. Who holds a guard for long is waited for once, and not by each flush anew.
         let held_back = self.held_back.load(Ordering::Relaxed) != 0;
-        let most = match (nested, held_back) {
-            (true, _) => 1,
-            (false, true) => TRIES,
-            (false, false) => TRIES + RESTS,
+        let most = if nested { 1 } else { TRIES };
+        let mut patience = if nested || held_back {
+            Duration::ZERO
+        } else {
+            PATIENCE
         };
         let mut tries = 0;
         while left != 0 {
             let before = left;
             left = self.drop_debris(&debris, u64::MAX);
             if left != before {
-                // Who rests already does not begin anew: he would rest without a bound.
-                tries = if tries < TRIES { 0 } else { tries };
+                tries = 0;
                 continue;
             }
             tries += 1;
-            if tries == most {
+            if tries < most {
+                yield_now();
+            } else if patience.is_zero() {
                 break;
+            } else {
+                patience = patience.saturating_sub(rest(REST));
             }
-            pause((tries >= TRIES).then_some(REST));
         }
-        if !nested && (left != 0) != held_back {
-            self.held_back
-                .store(usize::from(left != 0), Ordering::Relaxed);
+        if !nested {
+            let held_back = usize::from(left != 0);
+            self.held_back.store(held_back, Ordering::Relaxed);
         }
     }
 
@@ -350,8 +357,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
     }
 
     pub(super) fn reclaim(&self) -> u64 {
-        self.drop_garbage(Origin::Single);
-        self.drop_garbage(Origin::Flushed);
+        self.drop_garbage(&[Origin::Single, Origin::Flushed]);
         self.shards.iter().map(|shard| shard.slab.garbage()).sum()
     }
 

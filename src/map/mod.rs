@@ -117,9 +117,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// another thread is evicting just then counts in [`len`](Self::len) until that insert has made
     /// use of its place.)
     ///
-    /// Once all is removed it waits for threads that are in the middle of an operation, or hold a guard, before it drops
-    /// the values: for some 20 ms at the most, and after that not again until all could be dropped. It does
-    /// not wait where the thread itself holds a guard, nor inside a listener or destructor.
+    /// Before it drops the values it waits for threads that are in the middle of an operation, or hold a guard: for some
+    /// 20 ms at the most, and the next ones not at all until all could be dropped. (Nor does it wait where this
+    /// thread holds a guard, or is inside a listener or a destructor of the map's.) Where 20 ms are too long, in an
+    /// event loop, call [`flush_within`](Self::flush_within), which waits for nobody.
     ///
     /// It looks at no more slots than it removes entries, plus a constant per shard, plus survivors
     /// once per wheel level in their life and once per flush within the tick in which they expire, plus

@@ -47,7 +47,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
         let mut cursor = Cursor::default();
         let mut drops = u64::MAX;
         let swept = self.remove_from(&mut cursor, usize::MAX, &mut drops, reason, unwanted);
-        self.drop_garbage(Origin::Flushed);
+        self.drop_garbage(&[Origin::Flushed]);
         swept
     }
 

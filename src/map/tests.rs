@@ -124,49 +124,49 @@ impl Held {
 #[test]
 fn who_is_held_back_rests_once_and_not_again_before_he_got_on() {
     let map = map(4, None);
-    // How often others had their turn, how often it rested then, and for how long.
-    let pauses = || {
-        let (mut turns, mut rests, mut rested) = (0, 0, Duration::ZERO);
-        map.core.drop_garbage_pausing(Origin::Single, |rest| {
-            assert!(rest.is_some() || rests == 0);
-            *if rest.is_some() {
-                &mut rests
-            } else {
-                &mut turns
-            } += 1;
-            rested += rest.unwrap_or_default();
+    let both = [Origin::Single, Origin::Flushed];
+    // How often it rests, if each rest is so long.
+    let rests = |time| {
+        let mut rests = 0;
+        map.core.drop_garbage_resting(&both, |_| {
+            rests += 1;
+            time
         });
-        (turns, rests, rested)
+        rests
     };
-    let none = (0, 0, Duration::ZERO);
+    let (short, long) = (Duration::from_micros(100), Duration::from_millis(7));
     let mut other = Held::new();
     for round in 0..3 {
         fill(&map, 0..10, at(500));
-        assert_eq!(pauses(), none, "nothing to drop");
+        assert_eq!(rests(long), 0, "nothing to drop");
         assert!((0..10).all(|key| map.remove(&key)));
         let guard = map.pin();
-        assert_eq!(pauses(), none, "no hope");
+        assert_eq!(rests(long), 0, "no hope");
         drop(guard);
-        let rested = Duration::from_micros(12_800);
-        assert_eq!(pauses(), (127, 128, rested), "round {round}");
-        let again = (127, 0, Duration::ZERO);
-        assert_eq!(pauses(), again, "round {round}");
-        assert_eq!(map.stats().garbage, 10);
-        // Lets go while somebody is at it.
-        let mut held = Some(other);
-        let mut paused = 0;
-        map.core.drop_garbage_pausing(Origin::Single, |_| {
-            paused += 1;
-            if let Some(other) = held.take() {
-                other.let_go();
-            }
-            // As long as other tests hold the epoch back.
+        let (time, often) = [(short, 200), (long, 3), (short, 200)][round];
+        assert_eq!(rests(time), often, "round {round}");
+        assert_eq!(rests(time), 0, "round {round}");
+        // What has nothing to drop learns nothing.
+        map.core.drop_garbage(&[Origin::Flushed]);
+        assert_eq!((map.reclaim(), rests(time)), (10, 0), "round {round}");
+        // They come to an end when all is dropped: if other tests don't hold it back.
+        other.let_go();
+        while map.reclaim() > 0 {}
+        // Again, and the guard is let go while it rests.
+        assert_eq!(fill(&map, 0..10, at(500)), 0);
+        other = Held::new();
+        assert!((0..10).all(|key| map.remove(&key)));
+        let (mut held, mut rests) = (Some(other), 0);
+        map.core.drop_garbage_resting(&both, |_| {
+            rests += 1;
+            held.take().into_iter().for_each(Held::let_go);
             let debris = map.debris();
             while map.drop_debris(&debris, u64::MAX) > 0 {
                 yield_now();
             }
+            long
         });
-        assert_eq!((paused, map.stats().garbage), (1, 0));
+        assert_eq!((rests, map.stats().garbage), (1, 0));
         other = Held::new();
     }
     other.let_go();

@@ -347,8 +347,9 @@ impl Core {
     /// Throws out what says nothing any more.
     pub(crate) fn tidy(&self) {
         let now = self.now();
-        self.marks.flush(now);
-        self.asked.flush(now);
+        // Whoever has asked something waits for this thread, so it waits for nobody.
+        self.marks.flush_within(now, usize::MAX);
+        self.asked.flush_within(now, usize::MAX);
         self.keys.tidy();
     }
 
