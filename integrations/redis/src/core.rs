@@ -348,7 +348,7 @@ impl Core {
     pub(crate) fn tidy(&self) {
         let now = self.now();
         // Whoever has asked something waits for this thread, so it waits for nobody.
-        self.marks.flush_within(now, usize::MAX);
+        self.marks.flush(now);
         self.asked.flush_within(now, usize::MAX);
         self.keys.tidy();
     }

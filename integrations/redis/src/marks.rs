@@ -88,8 +88,9 @@ impl Marks {
         );
     }
 
+    /// Waits for nobody.
     pub(crate) fn flush(&self, now: Timestamp) {
-        self.map.flush(now);
+        self.map.flush_within(now, usize::MAX);
     }
 
     pub(crate) fn len(&self) -> usize {
