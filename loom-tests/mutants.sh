@@ -6,7 +6,7 @@
 
 mutants() {
     local wheel=src/wheel/mod.rs stamped=src/wheel/stamped.rs due=src/wheel/due.rs flush=src/map/flush.rs
-    local batch=src/map/batch.rs read=src/map/read.rs
+    local batch=src/map/batch.rs debris=src/map/debris.rs read=src/map/read.rs
     local shard=src/map/shard.rs tournament=src/tournament/mod.rs settled=src/wheel/settled.rs
     local table=src/table/mod.rs line=src/table/line.rs tick=src/wheel/tick.rs
     local permits=src/map/permits.rs automatic=src/cache/automatic.rs endpoint=src/cache/endpoint/mod.rs handle=src/cache/handle.rs
@@ -268,7 +268,7 @@ mutants() {
         with src/map/insert.rs 'route.shard.counters.exhausted();' \
             'drop(self.evict(route.index, now, &mut Evicted::default(), &guard)); route.shard.counters.exhausted();'
     mutant N2 "a reclamation forgets what has left one by one" memory/take_by_a_thread_that_ends_against_get \
-        with $flush '&[Origin::Single, Origin::Flushed]' '&[Origin::Flushed]'
+        with $debris '&[Origin::Single, Origin::Flushed]' '&[Origin::Flushed]'
     mutant N3 "what waits lives on when the map is gone" memory/drop_against_a_collection \
         with src/map/core.rs 'shard.slab.clear_exclusive(&mut exclusive);' 'let _ = (shard, &mut exclusive);'
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::endpoint::Count;
 use super::handle::{Inner, SessionCache};
 use super::observe;
-use crate::map::Debris;
+use crate::map::{Debris, REST};
 use crate::sync::thread;
 use crate::{Swept, Timestamp};
 
@@ -18,17 +18,11 @@ use crate::{Swept, Timestamp};
 /// enough that most of the time is not spent on going to sleep and on what is no longer in the processor's caches.
 const STRETCH: Duration = Duration::from_micros(500);
 
-/// And rests for at least this long: operating systems don't wake a thread much more exactly.
-const SHORTEST_REST: Duration = Duration::from_micros(100);
-
 /// After so many looks, or destructors, it asks how long it has been working.
 const LOOKS: usize = 32;
 
 /// Where it never rests: so that it can be stopped, and who stops it does not wait for many calls of a slow listener.
 const PART: usize = 512;
-
-/// So often in a row it tries to drop what was removed without getting anywhere.
-const TRIES: u32 = 128;
 
 /// What part of one processor a flush takes: see [`SessionCache::flush_at_pace`].
 ///
@@ -70,7 +64,7 @@ impl Pace {
             return Duration::ZERO;
         }
         let percent = u32::from(self.percent);
-        (worked * (100 - percent) / percent).max(SHORTEST_REST)
+        (worked * (100 - percent) / percent).max(REST)
     }
 }
 
@@ -133,16 +127,8 @@ pub(super) struct Paced {
     swept: Swept,
     /// After so many looks the rest is removed at once.
     most: usize,
-    /// When all is removed.
-    dropping: Option<Dropping>,
-}
-
-/// What has been removed, and has to be dropped.
-struct Dropping {
-    debris: Debris,
-    left: u64,
-    /// How often in a row nothing was dropped.
-    idle: u32,
+    /// What is to be dropped, when all is removed.
+    debris: Option<Debris>,
 }
 
 impl Paced {
@@ -159,7 +145,7 @@ impl Paced {
             begun: Instant::now(),
             swept: Swept::default(),
             most: inner.map.len().saturating_mul(8).saturating_add(PART),
-            dropping: None,
+            debris: None,
         }
     }
 
@@ -176,18 +162,21 @@ impl Paced {
     ) -> Option<Duration> {
         let begun = Instant::now();
         loop {
-            let goes_on = match &mut self.dropping {
+            let goes_on = match &mut self.debris {
                 None => self.remove(inner),
-                Some(dropping) => dropping.part(inner, self.pace.part()),
+                Some(debris) => {
+                    inner.map.drop_debris(debris, self.pace.part() as u64);
+                    debris.is_worth_a_try()
+                }
             };
             if !goes_on {
                 observe::tell(&inner.name, self.begun.elapsed(), self.swept);
                 return None;
             }
             let worked = begun.elapsed();
-            if self.dropping.as_ref().is_some_and(|d| d.idle != 0) {
+            if self.debris.as_ref().is_some_and(Debris::is_stuck) {
                 // For other threads, which are pinned.
-                return Some(SHORTEST_REST);
+                return Some(REST);
             }
             if worked >= STRETCH || !wanted() {
                 return Some(self.pace.rest(worked));
@@ -209,22 +198,8 @@ impl Paced {
         if swept.remaining {
             return true;
         }
-        self.dropping = Some(Dropping {
-            debris: inner.map.debris(),
-            left: u64::MAX,
-            idle: 0,
-        });
+        self.debris = Some(inner.map.debris());
         true
-    }
-}
-
-impl Dropping {
-    /// Drops a part of it. Whether there is more, and a hope for it.
-    fn part<V: Send + Sync + 'static>(&mut self, inner: &Inner<V>, most: usize) -> bool {
-        let left = inner.map.drop_debris(&self.debris, most as u64);
-        self.idle = if left < self.left { 0 } else { self.idle + 1 };
-        self.left = left;
-        left != 0 && self.idle < TRIES
     }
 }
 

@@ -1,9 +1,8 @@
-//! Flush and reclaim: what has expired leaves, and what has left is dropped.
+//! Flush: what has expired leaves, and what has left is dropped (see [`debris`](super::debris)).
 //!
 //! Ground rules:
 //! - To remove, a flush waits for nobody but helpers of its own that have begun a shard; one that is done alone for
 //!   nobody at all.
-//! - To drop what was removed, it waits for threads that are pinned, but not for long: see [`PATIENCE`].
 //! - Values are dropped while no guard of the flush's own is held: their destructors are strangers'.
 //! - What flushes remove goes by the *flushed* lane and is dropped by flushes.
 //! - One that is done alone goes through its shards in turn, a part of each at a time, if entries own anything:
@@ -11,31 +10,17 @@
 //!   it is dropped while it is in cache, and not by each shard anew.
 
 use std::mem::needs_drop;
-use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::core::Core;
 use super::shard::Shard;
 use super::types::Swept;
-use crate::inside::Inside;
 use crate::prefetch::prefetch;
 use crate::reclaim::{self, Guard};
 use crate::slab::{Deadline, Moment, Origin, SlotNumber};
 use crate::sync::atomic::Ordering;
-use crate::sync::{thread, yield_now};
 use crate::time::Timestamp;
 use crate::wheel::{Look, Next};
-
-/// So often in a row who drops what was removed tries without getting anywhere. Other threads
-/// are pinned for the length of one operation, unless they hold a guard, or were descheduled.
-const TRIES: u32 = if cfg!(loom) { 1 } else { 128 };
-
-/// And then with rests in between, of so much time in all. A thread that was descheduled while it was pinned comes to its
-/// next turn when all have had theirs that want the same processor, 3 to 4 ms each.
-const PATIENCE: Duration = Duration::from_millis(if cfg!(any(loom, shuttle)) { 0 } else { 20 });
-
-/// How long a rest is: operating systems don't wake a thread much more exactly.
-const REST: Duration = Duration::from_micros(100);
 
 /// So many slots a flush looks at in one shard before it goes on with the next: one batch's, if all are removed.
 const PART: usize = if cfg!(any(shuttle, sessionwheel_tiny)) {
@@ -43,16 +28,6 @@ const PART: usize = if cfg!(any(shuttle, sessionwheel_tiny)) {
 } else {
     256
 };
-
-/// What had been removed and not dropped at some time.
-pub(crate) struct Debris(Vec<Goal>);
-
-/// As many slots were retired in a lane of a shard, of all that ever were.
-struct Goal {
-    shard: usize,
-    origin: Origin,
-    retired: u64,
-}
 
 /// A pass over one shard's due set, in parts. Nothing is held between them: an entry that has been looked at and may
 /// expire earlier since then was hinted anew, which moves the set's version, and what the pass would note counts for nothing.
@@ -259,106 +234,6 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
             visited,
             remaining: !(opened && finished),
         }
-    }
-
-    /// Drives the epoch and drops what is ripe until as much has been dropped as was waiting, or
-    /// nothing moves. What others retire meanwhile is not waited for.
-    pub(super) fn drop_garbage(&self, origins: &[Origin]) {
-        self.drop_garbage_resting(origins, |time| {
-            let begun = Instant::now();
-            thread::sleep(time);
-            begun.elapsed()
-        });
-    }
-
-    /// `rest` rests for about as long as it is told, and says how long it was.
-    pub(super) fn drop_garbage_resting(
-        &self,
-        origins: &[Origin],
-        mut rest: impl FnMut(Duration) -> Duration,
-    ) {
-        let debris = self.debris(origins);
-        let mut left = self.left_of(&debris);
-        if left == 0 {
-            return;
-        }
-        // An outer guard of this thread's holds the epoch, or an outer call is at it already: no
-        // use in trying often.
-        let nested = reclaim::is_pinned() || Inside::anything();
-        // Relaxed: a hint. Who holds a guard for long is waited for once, and not by each flush anew.
-        let held_back = self.held_back.load(Ordering::Relaxed) != 0;
-        let most = if nested { 1 } else { TRIES };
-        let mut patience = if nested || held_back {
-            Duration::ZERO
-        } else {
-            PATIENCE
-        };
-        let mut tries = 0;
-        while left != 0 {
-            let before = left;
-            left = self.drop_debris(&debris, u64::MAX);
-            if left != before {
-                tries = 0;
-                continue;
-            }
-            tries += 1;
-            if tries < most {
-                yield_now();
-            } else if patience.is_zero() {
-                break;
-            } else {
-                patience = patience.saturating_sub(rest(REST));
-            }
-        }
-        if !nested {
-            let held_back = usize::from(left != 0);
-            self.held_back.store(held_back, Ordering::Relaxed);
-        }
-    }
-
-    /// What has been removed so far and not dropped.
-    pub(super) fn debris(&self, origins: &[Origin]) -> Debris {
-        let goal = |shard: usize, origin| Goal {
-            shard,
-            origin,
-            retired: self.shards[shard].slab.retired(origin),
-        };
-        let shards = 0..self.shards.len();
-        let of = |&origin| shards.clone().map(move |shard| goal(shard, origin));
-        let all = origins.iter().flat_map(of);
-        Debris(all.filter(|goal| self.left(goal) != 0).collect())
-    }
-
-    fn left(&self, goal: &Goal) -> u64 {
-        let slab = &self.shards[goal.shard].slab;
-        slab.left_to(goal.retired, goal.origin)
-    }
-
-    fn left_of(&self, debris: &Debris) -> u64 {
-        debris.0.iter().map(|goal| self.left(goal)).sum()
-    }
-
-    /// Drives the epoch and drops what is ripe of it (or was removed later), `most` at the most. How much is
-    /// left.
-    pub(super) fn drop_debris(&self, debris: &Debris, most: u64) -> u64 {
-        let mut guard = reclaim::pin();
-        for goal in &debris.0 {
-            self.shards[goal.shard].slab.seal(goal.origin, &guard);
-        }
-        guard.flush();
-        guard.refresh();
-        guard.flush();
-        drop(guard);
-        let mut most = most;
-        for goal in &debris.0 {
-            most -= self.shards[goal.shard].slab.recycle(goal.origin, most);
-        }
-        self.left_of(debris)
-    }
-
-    pub(super) fn reclaim(&self) -> u64 {
-        self.drop_garbage(&[Origin::Single, Origin::Flushed]);
-        self.shards.iter().map(|shard| shard.slab.garbage()).sum()
     }
 
     /// The earliest time at which a flush may have something to do.

@@ -7,6 +7,7 @@ pub(crate) mod audit;
 mod batch;
 mod builder;
 mod core;
+mod debris;
 mod evict;
 mod flush;
 mod hash;
@@ -23,7 +24,7 @@ mod types;
 
 pub use builder::MapBuilder;
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use flush::Debris;
+pub(crate) use debris::{Debris, REST};
 pub use hash::{DefaultHashBuilder, DefaultHasher};
 pub use iter::Iter;
 pub use purge::Cursor;
@@ -349,7 +350,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
 
     /// Drops as much of it as has become ripe, `most` at the most, and says how much is left.
     #[cfg(not(any(loom, shuttle)))]
-    pub(crate) fn drop_debris(&self, debris: &Debris, most: u64) -> u64 {
+    pub(crate) fn drop_debris(&self, debris: &mut Debris, most: u64) -> u64 {
         self.core.drop_debris(debris, most)
     }
 }

@@ -82,15 +82,19 @@ fn what_was_removed_is_left_to_drop_until_no_guard_is_held() {
     for key in 1..=5 {
         assert!(map.take(&key, at(0), &guard).is_some());
     }
-    let debris = map.debris();
+    let mut debris = map.debris();
     for key in 6..=8 {
         assert!(map.take(&key, at(0), &guard).is_some());
     }
-    assert_eq!(map.drop_debris(&debris, u64::MAX), 5);
+    assert_eq!(map.drop_debris(&mut debris, u64::MAX), 5);
     assert_eq!((map.reclaim(), map.stats().garbage), (8, 8));
     drop(guard);
-    assert_eq!(map.drop_debris(&debris, 0), 5, "dropped more than it may");
-    while map.drop_debris(&debris, u64::MAX) > 0 {}
+    assert_eq!(
+        map.drop_debris(&mut debris, 0),
+        5,
+        "dropped more than it may"
+    );
+    while map.drop_debris(&mut debris, u64::MAX) > 0 {}
     while map.reclaim() > 0 {}
     assert_eq!(map.stats().garbage, 0);
 }
@@ -160,8 +164,8 @@ fn who_is_held_back_rests_once_and_not_again_before_he_got_on() {
         map.core.drop_garbage_resting(&both, |_| {
             rests += 1;
             held.take().into_iter().for_each(Held::let_go);
-            let debris = map.debris();
-            while map.drop_debris(&debris, u64::MAX) > 0 {
+            let mut debris = map.debris();
+            while map.drop_debris(&mut debris, u64::MAX) > 0 {
                 yield_now();
             }
             long
