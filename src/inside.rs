@@ -67,4 +67,35 @@ mod tests {
         drop(other);
         assert!(!Inside::anything());
     }
+
+    #[test]
+    fn on_a_thread_that_is_torn_down() {
+        use crate::sync::atomic::{AtomicUsize, Ordering};
+        use crate::sync::thread::spawn;
+
+        static FOUND: AtomicUsize = AtomicUsize::new(0);
+        struct Last(Name);
+        impl Drop for Last {
+            fn drop(&mut self) {
+                let found = [
+                    INSIDE.try_with(|_| ()).is_err(),
+                    Inside::anything(),
+                    Inside::enter(&self.0).is_none(),
+                ];
+                let count = found.into_iter().filter(|&it| it).count();
+                FOUND.store(count, Ordering::Relaxed);
+            }
+        }
+        thread_local! {
+            static LAST: Last = Last(Name::new());
+        }
+        let thread = spawn(|| {
+            // Destroyed after what comes later.
+            LAST.with(|_| ());
+            drop(Inside::enter(&Name::new()));
+            assert!(!Inside::anything());
+        });
+        thread.join().expect("no panic");
+        assert_eq!(FOUND.load(Ordering::Relaxed), 3);
+    }
 }

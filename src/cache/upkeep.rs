@@ -95,7 +95,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// It is the caller's word that time has come so far: a point in the
     /// future removes sessions that could still be resumed, a point in the
     /// past leaves some that have expired. [`Timestamp::NEVER`] removes all
-    /// but those that never expire; [`clear`](Self::clear) removes these too.
+    /// but those that never expire; [`clear`](Self::clear) removes these too. It waits as [`flush`](Self::flush) does.
     ///
     /// `SSL_CTX_flush_sessions(3)` by the time of this cache; by wall time it is
     /// [`flush_sessions`](Self::flush_sessions).
@@ -121,7 +121,7 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
     /// Removes all sessions, expired or not, and says how many.
     ///
-    /// A session that is inserted while this runs may stay. It is not counted among the
+    /// A session that is inserted while this runs may stay. It waits as [`flush`](Self::flush) does. It is not counted among the
     /// [flushes](crate::Counters::flushes); [`flush_sessions(0)`](Self::flush_sessions) is the same, and is. So is
     /// `SSL_CTX_flush_sessions(3)` with 0, which says nothing of how many.
     ///

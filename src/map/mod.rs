@@ -177,7 +177,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     }
 
     /// Removes every entry whose insert had returned. How many were removed; what is inserted
-    /// meanwhile may stay.
+    /// meanwhile may stay. Before it drops them it waits as a [flush](Self::flush) does.
     pub fn clear(&self) -> usize {
         self.remove_all(Reason::Cleared, |_, _| true).removed
     }
@@ -186,7 +186,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     ///
     /// One that is there all the while, its insert having returned, is asked about once, and gone afterwards if
     /// it is unwanted; one that is inserted, replaced or removed meanwhile may be asked about or not.
-    /// Lookups and inserts go on. It looks at all slots, one after the other; in parts:
+    /// Lookups and inserts go on. It looks at all slots, one after the other, and before it drops what it has removed it
+    /// waits as a [flush](Self::flush) does; in parts, and without waiting:
     /// [`remove_where_within`](Self::remove_where_within).
     ///
     /// # Panics
