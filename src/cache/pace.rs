@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::endpoint::Count;
 use super::handle::{Inner, SessionCache};
 use super::observe;
-use crate::map::{Debris, REST};
+use crate::map::{Debris, REST, Then};
 use crate::sync::thread;
 use crate::{Swept, Timestamp};
 
@@ -21,7 +21,7 @@ const STRETCH: Duration = Duration::from_micros(500);
 /// After so many looks, or destructors, it asks how long it has been working.
 const LOOKS: usize = 32;
 
-/// Where it never rests: so that it can be stopped, and who stops it does not wait for many calls of a slow listener.
+/// Where it has no rests: so that it can be stopped, and who stops it does not wait for many calls of a slow listener.
 const PART: usize = 512;
 
 /// What part of one processor a flush takes: see [`SessionCache::flush_at_pace`].
@@ -38,7 +38,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// All of it: the flush never rests.
+    /// All of it: the flush never rests, but for threads that hold it back.
     pub const FULL: Self = Self { percent: 100 };
 
     /// So many hundredths of it, from 1 to 100; what is outside stands for the nearest of these.
@@ -129,6 +129,8 @@ pub(super) struct Paced {
     most: usize,
     /// What is to be dropped, when all is removed.
     debris: Option<Debris>,
+    /// When it began to wait for who holds that back.
+    waits: Option<Instant>,
 }
 
 impl Paced {
@@ -146,6 +148,7 @@ impl Paced {
             swept: Swept::default(),
             most: inner.map.len().saturating_mul(8).saturating_add(PART),
             debris: None,
+            waits: None,
         }
     }
 
@@ -161,45 +164,47 @@ impl Paced {
         wanted: impl Fn() -> bool,
     ) -> Option<Duration> {
         let begun = Instant::now();
+        if let (Some(debris), Some(waits)) = (&mut self.debris, self.waits.take()) {
+            debris.waited(waits.elapsed());
+        }
         loop {
-            let goes_on = match &mut self.debris {
+            let then = match &mut self.debris {
                 None => self.remove(inner),
-                Some(debris) => {
-                    inner.map.drop_debris(debris, self.pace.part() as u64);
-                    debris.is_worth_a_try()
-                }
+                Some(debris) => inner.map.drop_debris(debris, self.pace.part() as u64),
             };
-            if !goes_on {
-                observe::tell(&inner.name, self.begun.elapsed(), self.swept);
-                return None;
+            match then {
+                Then::End => {
+                    observe::tell(&inner.name, self.begun.elapsed(), self.swept);
+                    return None;
+                }
+                Then::GoOn => (),
+                Then::Wait(time) => {
+                    self.waits = Some(Instant::now());
+                    return Some(time.max(REST));
+                }
             }
             let worked = begun.elapsed();
-            if self.debris.as_ref().is_some_and(Debris::is_stuck) {
-                // For other threads, which are pinned.
-                return Some(REST);
-            }
             if worked >= STRETCH || !wanted() {
                 return Some(self.pace.rest(worked));
             }
         }
     }
 
-    /// Removes a part of what has expired. Whether there is more to be done.
-    fn remove<V: Send + Sync + 'static>(&mut self, inner: &Inner<V>) -> bool {
+    /// Removes a part of what has expired. There is more to be done afterwards.
+    fn remove<V: Send + Sync + 'static>(&mut self, inner: &Inner<V>) -> Then {
         let swept = if self.swept.visited < self.most {
             inner.sweep_within(self.at, self.pace.part())
         } else {
             // Never with help: who drops the flusher from a listener waits for this thread, which would wait for
             // the helper.
-            inner.sweep_alone(self.at)
+            inner.remove(self.at, true)
         };
         self.swept.removed += swept.removed;
         self.swept.visited += swept.visited;
-        if swept.remaining {
-            return true;
+        if !swept.remaining {
+            self.debris = Some(inner.map.debris());
         }
-        self.debris = Some(inner.map.debris());
-        true
+        Then::GoOn
     }
 }
 

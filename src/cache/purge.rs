@@ -195,14 +195,16 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
             inner.purges.ask();
         } else {
             // Its generations are used up, after 16 million purges: now they go one by one.
-            inner.map.remove_where(|key, _| key.context() == context);
+            let theirs = |key: &SessionKey, _: &Session<V>| key.context() == context;
+            inner.map.remove_all(Reason::Removed, theirs);
         }
     }
 
     /// Removes all sessions that `unwanted` says yes to, expired or not, and says how many.
     ///
     /// A session that is cached all the while is asked about once, unless it was purged; one that
-    /// is inserted meanwhile may be asked about or not. Lookups and insertions go on.
+    /// is inserted meanwhile may be asked about or not. Lookups and insertions go on. It waits as
+    /// [`flush`](Self::flush) does.
     ///
     /// OpenSSL's way to do this is to lock the context and to walk over `SSL_CTX_sessions`.
     ///

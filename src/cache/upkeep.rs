@@ -15,9 +15,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// When it returns, every session that had expired by the time it began,
     /// and whose insertion had returned, is gone, whatever other threads are
     /// doing. Lookups, insertions and takes go on meanwhile and wait for
-    /// nothing. (Before it destroys values the flush waits for those that are under way, some 20 ms at the most,
-    /// and as long again for what was [purged](Self::purge): see [`ExpiringMap::flush`](crate::ExpiringMap::flush).
-    /// [`flush_within`](Self::flush_within) does not wait.)
+    /// nothing. (Before it destroys the last values the flush waits for those that are under way, some 20 ms at the most: see
+    /// [`ExpiringMap::flush`](crate::ExpiringMap::flush). [`flush_within`](Self::flush_within) does not wait.)
     ///
     /// The manual page of OpenSSL's `SSL_CTX_flush_sessions` makes the same
     /// promise for the time it is given; for a time other than now, see
@@ -360,7 +359,8 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
     /// waiting for a guard to be dropped; 0 means that all are gone.
     ///
     /// Nobody needs to call this to keep the cache going; it is for those who
-    /// want to know that secrets have been wiped. (OpenSSL frees a session with its last reference.)
+    /// want to know that secrets have been wiped. It waits as [`flush`](Self::flush) does. (OpenSSL frees a session with
+    /// its last reference.)
     ///
     /// ```
     /// use sessionwheel::{Context, SessionCache, SessionId, SessionKey};
@@ -386,20 +386,22 @@ impl<V: Send + Sync + 'static> SessionCache<V> {
 
 impl<V: Send + Sync + 'static> Inner<V> {
     pub(super) fn clear(&self) -> Swept {
-        self.map.remove_all(Reason::Cleared, |_, _| true)
+        let swept = self.map.remove_all(Reason::Cleared, |_, _| true);
+        self.map.drop_flushed();
+        swept
     }
 
     /// A flush that nobody counts.
     pub(super) fn sweep(&self, at: Timestamp) -> Swept {
-        let mut swept = self.map.flush(at);
-        swept.add(self.remove_purged());
+        let swept = self.remove(at, false);
+        self.map.drop_flushed();
         swept
     }
 
-    /// The same on this thread only: nobody else calls a listener or a destructor for it.
-    #[cfg(not(any(loom, shuttle)))]
-    pub(super) fn sweep_alone(&self, at: Timestamp) -> Swept {
-        let mut swept = self.map.flush_alone(at);
+    /// Removes what has expired and what was purged, and waits for nobody who is pinned. Alone: nobody else calls a
+    /// listener or a destructor for it.
+    pub(super) fn remove(&self, at: Timestamp, alone: bool) -> Swept {
+        let mut swept = self.map.remove_expired(at, alone);
         swept.add(self.remove_purged());
         swept
     }

@@ -69,8 +69,8 @@ impl Budget {
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
-    /// Removes everything that has expired at `at`, alone or with help if there is any.
-    pub(super) fn flush(&self, at: Timestamp, alone: bool) -> Swept {
+    /// Removes everything that has expired at `at`, alone or with help if there is any. Of that it drops what is ripe.
+    pub(super) fn remove_expired(&self, at: Timestamp, alone: bool) -> Swept {
         let at = Moment::new(at);
         let mut guard = reclaim::pin();
         let surplus = self.pay_debt(at, &guard);
@@ -111,7 +111,6 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
                 });
             }
         }
-        self.drop_garbage(&[Origin::Flushed]);
         swept
     }
 

@@ -24,7 +24,7 @@ mod types;
 
 pub use builder::MapBuilder;
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use debris::{Debris, REST};
+pub(crate) use debris::{Debris, REST, Then};
 pub use hash::{DefaultHashBuilder, DefaultHasher};
 pub use iter::Iter;
 pub use purge::Cursor;
@@ -118,10 +118,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// another thread is evicting just then counts in [`len`](Self::len) until that insert has made
     /// use of its place.)
     ///
-    /// Before it drops the values it waits for threads that are in the middle of an operation, or hold a guard: for some
-    /// 20 ms at the most, and the next ones not at all until all could be dropped. (Nor does it wait where this
-    /// thread holds a guard, or is inside a listener or a destructor of the map's.) Where 20 ms are too long, in an
-    /// event loop, call [`flush_within`](Self::flush_within), which waits for nobody.
+    /// Before it drops the last values it waits for threads that are in the middle of an operation, or hold a guard: for
+    /// some 20 ms at the most. If that was in vain the next ones only offer their turns to others, until one of them has
+    /// dropped everything. (And it doesn't wait where this thread holds a guard, is inside a listener or a
+    /// destructor, or is being torn down.) Where 20 ms are too long, in an event loop, call
+    /// [`flush_within`](Self::flush_within), which waits for nobody.
     ///
     /// It looks at no more slots than it removes entries, plus a constant per shard, plus survivors
     /// once per wheel level in their life and once per flush within the tick in which they expire, plus
@@ -130,13 +131,19 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// tick counts as that tick.
     /// Shards are swept in parallel if helpers come, see [`MapBuilder::helpers`].
     pub fn flush(&self, at: Timestamp) -> Swept {
-        self.core.flush(at, false)
+        let swept = self.remove_expired(at, false);
+        self.drop_flushed();
+        swept
     }
 
-    /// The same without helpers.
-    #[cfg(not(any(loom, shuttle)))]
-    pub(crate) fn flush_alone(&self, at: Timestamp) -> Swept {
-        self.core.flush(at, true)
+    /// The same without waiting, and without helpers if it has to be alone: what is not ripe yet it leaves.
+    pub(crate) fn remove_expired(&self, at: Timestamp, alone: bool) -> Swept {
+        self.core.remove_expired(at, alone)
+    }
+
+    /// Drops what was left.
+    pub(crate) fn drop_flushed(&self) {
+        self.core.drop_flushed();
     }
 
     /// Like [`flush`](Self::flush), on this thread only, but stops after looking at `budget` slots
@@ -179,7 +186,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// Removes every entry whose insert had returned. How many were removed; what is inserted
     /// meanwhile may stay. Before it drops them it waits as a [flush](Self::flush) does.
     pub fn clear(&self) -> usize {
-        self.remove_all(Reason::Cleared, |_, _| true).removed
+        let swept = self.remove_all(Reason::Cleared, |_, _| true);
+        self.drop_flushed();
+        swept.removed
     }
 
     /// Removes all entries that `unwanted` says yes to, expired or not, and says how many.
@@ -204,10 +213,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
     /// # Ok::<(), sessionwheel::BuildError>(())
     /// ```
     pub fn remove_where(&self, unwanted: impl FnMut(&K, &V) -> bool) -> usize {
-        self.remove_all(Reason::Removed, unwanted).removed
+        let swept = self.remove_all(Reason::Removed, unwanted);
+        self.drop_flushed();
+        swept.removed
     }
 
-    /// The same for any reason, with how many slots were looked at.
+    /// The same for any reason and without waiting: what is not ripe yet it leaves.
     pub(crate) fn remove_all(&self, reason: Reason, unwanted: impl FnMut(&K, &V) -> bool) -> Swept {
         self.core.remove_all(reason, unwanted)
     }
@@ -349,9 +360,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> ExpiringMap<K, V, S>
         self.core.debris(&[Origin::Single, Origin::Flushed])
     }
 
-    /// Drops as much of it as has become ripe, `most` at the most, and says how much is left.
+    /// Drops as much of it as has become ripe, `most` at the most, and says what to do then.
     #[cfg(not(any(loom, shuttle)))]
-    pub(crate) fn drop_debris(&self, debris: &mut Debris, most: u64) -> u64 {
+    pub(crate) fn drop_debris(&self, debris: &mut Debris, most: u64) -> Then {
         self.core.drop_debris(debris, most)
     }
 }

@@ -5,7 +5,7 @@ use super::core::Core;
 use super::types::{Reason, Swept};
 use crate::geometry::NUMBER_BITS;
 use crate::reclaim;
-use crate::slab::{Origin, SlotNumber};
+use crate::slab::SlotNumber;
 
 /// As many as there can be, and the one behind the last.
 const SHARD_BITS: u32 = super::builder::MAX_SHARDS.ilog2() + 1;
@@ -42,13 +42,11 @@ impl Cursor {
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Core<K, V> {
-    /// Removes what is unwanted, and drops it.
+    /// Removes what is unwanted, and drops of that what is ripe.
     pub(super) fn remove_all(&self, reason: Reason, unwanted: impl FnMut(&K, &V) -> bool) -> Swept {
         let mut cursor = Cursor::default();
         let mut drops = u64::MAX;
-        let swept = self.remove_from(&mut cursor, usize::MAX, &mut drops, reason, unwanted);
-        self.drop_garbage(&[Origin::Flushed]);
-        swept
+        self.remove_from(&mut cursor, usize::MAX, &mut drops, reason, unwanted)
     }
 
     /// The same from a slot on, for `budget` slots, dropping no more than `drops` entries, which are taken off it. At

@@ -1,16 +1,17 @@
 //! One thread at a time: what calls say and leave behind, down to numbers that nobody outside sees.
 
+mod debris;
+
 use std::cell::Cell;
-use std::sync::{Mutex, mpsc};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::evict::SURPLUS;
 use super::*;
 use crate::geometry::POSITIONS;
-use crate::slab::{Deadline, Origin};
+use crate::slab::Deadline;
+use crate::sync::OnceLock;
 use crate::sync::atomic::Ordering;
-use crate::sync::thread::{JoinHandle, spawn};
-use crate::sync::{OnceLock, yield_now};
 
 const TICK_BITS: u32 = 4;
 
@@ -74,108 +75,6 @@ fn keys_have_hashes_of_their_own_and_keep_them() {
     assert!(slots.iter().all(|&n| n > 100), "{slots:?}");
 }
 
-#[test]
-fn what_was_removed_is_left_to_drop_until_no_guard_is_held() {
-    let map = map(4, None);
-    fill(&map, 1..=100, at(500));
-    let guard = map.pin();
-    for key in 1..=5 {
-        assert!(map.take(&key, at(0), &guard).is_some());
-    }
-    let mut debris = map.debris();
-    for key in 6..=8 {
-        assert!(map.take(&key, at(0), &guard).is_some());
-    }
-    assert_eq!(map.drop_debris(&mut debris, u64::MAX), 5);
-    assert_eq!((map.reclaim(), map.stats().garbage), (8, 8));
-    drop(guard);
-    assert_eq!(
-        map.drop_debris(&mut debris, 0),
-        5,
-        "dropped more than it may"
-    );
-    while map.drop_debris(&mut debris, u64::MAX) > 0 {}
-    while map.reclaim() > 0 {}
-    assert_eq!(map.stats().garbage, 0);
-}
-
-/// A guard that another thread holds until it is told to let go.
-struct Held {
-    let_go: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Held {
-    fn new() -> Self {
-        let (pinned, is_pinned) = mpsc::channel();
-        let (let_go, told) = mpsc::channel();
-        let thread = spawn(move || {
-            let guard = reclaim::pin();
-            pinned.send(()).expect("somebody waits");
-            told.recv().expect("somebody says it");
-            drop(guard);
-        });
-        is_pinned.recv().expect("it is pinned");
-        Self { let_go, thread }
-    }
-
-    fn let_go(self) {
-        self.let_go.send(()).expect("it listens");
-        self.thread.join().expect("no panic");
-    }
-}
-
-#[test]
-fn who_is_held_back_rests_once_and_not_again_before_he_got_on() {
-    let map = map(4, None);
-    let both = [Origin::Single, Origin::Flushed];
-    // How often it rests, if each rest is so long.
-    let rests = |time| {
-        let mut rests = 0;
-        map.core.drop_garbage_resting(&both, |_| {
-            rests += 1;
-            time
-        });
-        rests
-    };
-    let (short, long) = (Duration::from_micros(100), Duration::from_millis(7));
-    let mut other = Held::new();
-    for round in 0..3 {
-        fill(&map, 0..10, at(500));
-        assert_eq!(rests(long), 0, "nothing to drop");
-        assert!((0..10).all(|key| map.remove(&key)));
-        let guard = map.pin();
-        assert_eq!(rests(long), 0, "no hope");
-        drop(guard);
-        let (time, often) = [(short, 200), (long, 3), (short, 200)][round];
-        assert_eq!(rests(time), often, "round {round}");
-        assert_eq!(rests(time), 0, "round {round}");
-        // What has nothing to drop learns nothing.
-        map.core.drop_garbage(&[Origin::Flushed]);
-        assert_eq!((map.reclaim(), rests(time)), (10, 0), "round {round}");
-        // They come to an end when all is dropped: if other tests don't hold it back.
-        other.let_go();
-        while map.reclaim() > 0 {}
-        // Again, and the guard is let go while it rests.
-        assert_eq!(fill(&map, 0..10, at(500)), 0);
-        other = Held::new();
-        assert!((0..10).all(|key| map.remove(&key)));
-        let (mut held, mut rests) = (Some(other), 0);
-        map.core.drop_garbage_resting(&both, |_| {
-            rests += 1;
-            held.take().into_iter().for_each(Held::let_go);
-            let mut debris = map.debris();
-            while map.drop_debris(&mut debris, u64::MAX) > 0 {
-                yield_now();
-            }
-            long
-        });
-        assert_eq!((rests, map.stats().garbage), (1, 0));
-        other = Held::new();
-    }
-    other.let_go();
-}
-
 /// A value whose destructor fails.
 struct Loud;
 
@@ -194,32 +93,6 @@ fn destructors_that_panic_are_counted() {
     }
     while map.reclaim() > 0 {}
     assert_eq!(map.stats().drop_panics, 3);
-}
-
-#[test]
-fn a_flush_drops_what_others_have_left() {
-    let map = map(4, None);
-    let leave = || {
-        fill(&map, 1..=100, at(500));
-        let guard = map.pin();
-        assert_eq!(map.flush_alone(at(501)).removed, 100);
-        let waiting = each_shard(&map, |shard| shard.slab.garbage());
-        assert_eq!(waiting.iter().sum::<u64>(), 100);
-        drop(guard);
-    };
-    leave();
-    while map.stats().garbage > 0 {
-        assert_eq!(map.flush_alone(at(501)).removed, 0);
-    }
-    leave();
-    // Nothing is due any more. Each turn drops ten at the most; none as long as other tests hold the epoch back.
-    let mut turns = 0;
-    while map.stats().garbage > 0 {
-        assert_eq!(map.flush_within(at(501), 10).removed, 0);
-        turns += 1;
-        yield_now();
-    }
-    assert!(turns >= 10, "{turns} turns are too few");
 }
 
 #[test]
@@ -348,7 +221,10 @@ fn helpers_are_asked_by_flushes_that_are_not_alone_nor_inside_a_listener() {
         });
     let map = MAP.get_or_init(|| helped.build().expect("good numbers"));
     fill(map, 0..100, at(500));
-    assert_eq!((map.flush_alone(at(501)).removed, asked()), (100, 0));
+    assert_eq!(
+        (map.remove_expired(at(501), true).removed, asked()),
+        (100, 0)
+    );
     fill(map, (0..100).chain([FLUSHES]), at(500));
     assert!(map.remove(&FLUSHES));
     assert!(map.is_empty());

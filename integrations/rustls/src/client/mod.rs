@@ -150,7 +150,8 @@ impl RustlsClientStore {
     /// Removes all servers of which everything has expired, and says how many, of both versions.
     ///
     /// Nobody waits for it, and nothing goes wrong without it: what has expired is not handed out, and for each new
-    /// server up to 16 such leave.
+    /// server up to 16 such leave. It waits itself, as do [`clear`](Self::clear) and [`reclaim`](Self::reclaim): for each version as
+    /// [`ExpiringMap::flush`](sessionwheel::ExpiringMap::flush) does.
     pub fn flush(&self) -> usize {
         let now = self.clock.now();
         self.servers.flush(now).removed + self.tls12.flush(now).removed
