@@ -210,6 +210,8 @@ impl Paced {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
     use crate::cache::{Clock, Context, SessionId, SessionKey};
     use crate::sync::Arc;
@@ -375,5 +377,24 @@ mod tests {
         );
         assert_eq!(dropped.load(Ordering::Relaxed), 0);
         drop(guard);
+    }
+
+    #[test]
+    fn somebody_elses_guard_keeps_it_for_a_while_and_not_for_ever() {
+        let (cache, dropped) = expired();
+        let (pinned, is_pinned) = mpsc::channel();
+        let (let_go, told) = mpsc::channel();
+        let other = cache.clone();
+        let holder = thread::spawn(move || {
+            let _guard = other.pin();
+            pinned.send(()).unwrap();
+            told.recv().unwrap();
+        });
+        is_pinned.recv().unwrap();
+        let swept = cache.flush_at_pace(Pace::percent(99));
+        assert_eq!(swept.removed as u64, SESSIONS);
+        assert_eq!(dropped.load(Ordering::Relaxed), 0);
+        let_go.send(()).unwrap();
+        holder.join().unwrap();
     }
 }
