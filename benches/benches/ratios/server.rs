@@ -271,6 +271,12 @@ pub(crate) fn resumed(plan: Plan) -> Vec<Line> {
         lines.push(reported(line(15, &name, "ours, 256", against, &outcome)));
     }
 
+    // Where few sessions are, and no search for the oldest is long: what the calls cost in a handshake in any case.
+    let name = format!("the same with the built-in store, {SMALL}");
+    let [mut theirs, mut ours] = [&built_in(SMALL), &few].map(|site| run(site, |cost| cost.store));
+    let outcome = compare(&mut theirs, &mut ours, against, plan);
+    lines.push(reported(line(15, &name, "ours, 256", against, &outcome)));
+
     let name = format!("server's processor time of a resumed handshake, {large} against {SMALL}");
     let bar = Bar::TimeAtMost(1.05);
     let mut pair = [&many, &few].map(|site| run(site, |cost| cost.server));
