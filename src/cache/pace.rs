@@ -169,7 +169,10 @@ impl Paced {
         }
         loop {
             let then = match &mut self.debris {
-                None => self.remove(inner),
+                None => {
+                    self.remove(inner);
+                    Then::GoOn
+                }
                 Some(debris) => inner.map.drop_debris(debris, self.pace.part() as u64),
             };
             match then {
@@ -190,8 +193,8 @@ impl Paced {
         }
     }
 
-    /// Removes a part of what has expired. There is more to be done afterwards.
-    fn remove<V: Send + Sync + 'static>(&mut self, inner: &Inner<V>) -> Then {
+    /// Removes a part of what has expired.
+    fn remove<V: Send + Sync + 'static>(&mut self, inner: &Inner<V>) {
         let swept = if self.swept.visited < self.most {
             inner.sweep_within(self.at, self.pace.part())
         } else {
@@ -204,16 +207,14 @@ impl Paced {
         if !swept.remaining {
             self.debris = Some(inner.map.debris());
         }
-        Then::GoOn
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
     use crate::cache::{Clock, Context, SessionId, SessionKey};
+    use crate::reclaim::tests::Held;
     use crate::sync::Arc;
     use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -382,19 +383,10 @@ mod tests {
     #[test]
     fn somebody_elses_guard_keeps_it_for_a_while_and_not_for_ever() {
         let (cache, dropped) = expired();
-        let (pinned, is_pinned) = mpsc::channel();
-        let (let_go, told) = mpsc::channel();
-        let other = cache.clone();
-        let holder = thread::spawn(move || {
-            let _guard = other.pin();
-            pinned.send(()).unwrap();
-            told.recv().unwrap();
-        });
-        is_pinned.recv().unwrap();
+        let other = Held::new();
         let swept = cache.flush_at_pace(Pace::percent(99));
         assert_eq!(swept.removed as u64, SESSIONS);
         assert_eq!(dropped.load(Ordering::Relaxed), 0);
-        let_go.send(()).unwrap();
-        holder.join().unwrap();
+        other.let_go();
     }
 }

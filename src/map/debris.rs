@@ -41,7 +41,6 @@ pub(crate) struct Debris {
 }
 
 /// What to do after a try.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Then {
     /// Nothing is left, or nothing to be hoped for.
     End,

@@ -117,4 +117,4 @@ impl std::fmt::Debug for Guard {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests;
+pub(crate) mod tests;

@@ -6,13 +6,39 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::thread::{spawn, yield_now};
+use crate::sync::thread::{JoinHandle, spawn, yield_now};
 
 /// However slow the machine is, and however many tests are pinned for a moment.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(miri) { 600 } else { 10 });
 
 /// So often what must not happen is given the chance to.
 const CHANCES: usize = 100;
+
+/// A guard that another thread holds until it is told to let go.
+pub(crate) struct Held {
+    let_go: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Held {
+    pub(crate) fn new() -> Self {
+        let (pinned, is_pinned) = mpsc::channel();
+        let (let_go, told) = mpsc::channel();
+        let thread = spawn(move || {
+            let guard = pin();
+            pinned.send(()).expect("somebody waits");
+            told.recv().expect("somebody says it");
+            drop(guard);
+        });
+        is_pinned.recv().expect("it is pinned");
+        Self { let_go, thread }
+    }
+
+    pub(crate) fn let_go(self) {
+        self.let_go.send(()).expect("it listens");
+        self.thread.join().expect("no panic");
+    }
+}
 
 /// Defers something; whether it has run.
 fn deferred(guard: &Guard) -> Arc<AtomicBool> {
@@ -84,17 +110,9 @@ fn a_refreshed_guard_lets_go_unless_there_is_another() {
 
 #[test]
 fn a_guard_holds_back_what_other_threads_defer() {
-    let (release, wait) = mpsc::channel::<()>();
-    let (pinned, is_there) = mpsc::channel();
-    let other = spawn(move || {
-        let _guard = pin();
-        pinned.send(()).expect("somebody listens");
-        wait.recv().expect_err("nothing comes");
-    });
-    is_there.recv().expect("it pins");
+    let other = Held::new();
     let has_run = deferred(&pin());
     stays(&has_run, || pin().flush());
-    drop(release);
-    other.join().expect("no panic");
+    other.let_go();
     runs(&has_run, || pin().flush());
 }

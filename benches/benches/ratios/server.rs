@@ -272,7 +272,7 @@ pub(crate) fn resumed(plan: Plan) -> Vec<Line> {
     }
 
     // Where few sessions are, and no search for the oldest is long: what the calls cost in a handshake in any case.
-    let name = format!("the same with the built-in store, {SMALL}");
+    let name = format!("store time of a resumed handshake, the built-in store, {SMALL}");
     let [mut theirs, mut ours] = [&built_in(SMALL), &few].map(|site| run(site, |cost| cost.store));
     let outcome = compare(&mut theirs, &mut ours, against, plan);
     lines.push(reported(line(15, &name, "ours, 256", against, &outcome)));

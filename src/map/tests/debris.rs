@@ -1,12 +1,10 @@
 //! Dropping what was removed, while somebody holds it back.
 
-use std::sync::mpsc;
-
 use super::*;
 use crate::inside::{Inside, Name};
 use crate::map::debris::Debris;
+use crate::reclaim::tests::Held;
 use crate::slab::Origin;
-use crate::sync::thread::{JoinHandle, spawn};
 use crate::sync::yield_now;
 
 fn drop_all(map: &ExpiringMap<u64, u64>, mut debris: Debris) {
@@ -37,32 +35,6 @@ fn what_was_removed_is_left_to_drop_until_no_guard_is_held() {
     drop_all(&map, debris);
     while map.reclaim() > 0 {}
     assert_eq!(map.stats().garbage, 0);
-}
-
-/// A guard that another thread holds until it is told to let go.
-struct Held {
-    let_go: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Held {
-    fn new() -> Self {
-        let (pinned, is_pinned) = mpsc::channel();
-        let (let_go, told) = mpsc::channel();
-        let thread = spawn(move || {
-            let guard = reclaim::pin();
-            pinned.send(()).expect("somebody waits");
-            told.recv().expect("somebody says it");
-            drop(guard);
-        });
-        is_pinned.recv().expect("it is pinned");
-        Self { let_go, thread }
-    }
-
-    fn let_go(self) {
-        self.let_go.send(()).expect("it listens");
-        self.thread.join().expect("no panic");
-    }
 }
 
 #[test]
