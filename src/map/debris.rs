@@ -20,7 +20,7 @@ use crate::sync::{thread, yield_now};
 const TRIES: u32 = if cfg!(loom) { 1 } else { 128 };
 
 /// So long it waits in all, be it for turns that it gives to others or asleep. A thread that was descheduled while it was
-/// pinned comes to its next turn when all have had theirs that want the same processor, 3 to 4 ms each.
+/// pinned comes to its next turn when all have had theirs that want the same processor.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// How long a rest is at least: operating systems don't wake a thread much more exactly.
